@@ -1,0 +1,46 @@
+"""A word or a path in, a path to face pictures out: KaggleHub at a pinned version, or a folder of one's own."""
+
+import os
+from pathlib import Path
+
+from mien.data.dataset import Dataset, load_dataset, untracked
+from mien.data.drawn import draw_dataset
+from mien.emotions import Track
+from mien.errors import DataError, extra
+
+# Pinned: a handle without a version asks the network first, even when a copy is cached.
+HANDLE = "ananthu017/emotion-detection-fer/versions/1"
+DRAWN = "drawn"
+
+
+def fetch() -> Path:
+    """FER2013's folder: `MIEN_DATA` if set, else KaggleHub's cached copy, else a download.
+
+    Raises DataError with the cause and the ways out when there is none of them.
+    """
+    if at_hand := os.environ.get("MIEN_DATA"):
+        return Path(at_hand)
+    with extra("train"):
+        import kagglehub
+    try:
+        return Path(kagglehub.dataset_download(HANDLE))
+    # KaggleHub raises its own, requests' and urllib3's errors; all but bugs derive from these two.
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"FER2013 cannot be downloaded ({first_line(error)}); connect to the network, or give --data DIR "
+            "(a folder or fer2013.csv), or --data drawn (drawn faces, made on the spot)"
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """The innermost cause, in one line: a lookup that failed says more than the three errors wrapped around it."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
+
+
+def open_data(source: str | None, *, skip_bad: bool = False, track: Track = untracked) -> Dataset:
+    """The faces that `--data` names: "drawn", a folder or fer2013.csv; FER2013 from `fetch` where it is None."""
+    if source == DRAWN:
+        return draw_dataset()
+    return load_dataset(Path(source) if source else fetch(), skip_bad=skip_bad, track=track)

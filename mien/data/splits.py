@@ -1,0 +1,69 @@
+"""Split a Dataset into train, validation and test, and prove that they do not overlap."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mien.data.dataset import Dataset, image_hashes
+from mien.emotions import Indices, Labels, Names
+from mien.errors import DataError
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Three parts of one data set; `test` is for finished models alone, every decision looks at `validation`."""
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+
+    def to_dict(self) -> dict[str, Any]:
+        """Images, counts and hashes of each part, and how many images of one part are also in another."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {
+            **{
+                name: {
+                    "images": len(part),
+                    "counts": dict(zip(part.classes, part.counts().tolist(), strict=True)),
+                    "sha256": part.sha256,
+                }
+                for name, part in parts.items()
+            },
+            "validation_images_also_in_train": len(find_leaks(self.train, self.validation)),
+            "test_images_also_in_train": len(find_leaks(self.train, self.test)),
+        }
+
+
+def split(dataset: Dataset, *, validation_share: float = 0.2, seed: int = 42) -> Splits:
+    """Carve validation from the training images, stratified by class; the test images stay as they came.
+
+    Images with equal pixels go to the same side, so that no validation image was trained on. 0 < validation_share < 1.
+    """
+    if not 0 < validation_share < 1:
+        raise DataError(f"validation_share is {validation_share}; expected a share between 0 and 1, such as 0.2")
+    training = dataset.training
+    held_out = stratified_groups(
+        training.labels, image_hashes(training.images), share=validation_share, rng=np.random.default_rng(seed)
+    )
+    kept = np.setdiff1d(np.arange(len(training)), held_out)
+    return Splits(training.take(kept), training.take(held_out), dataset.test)
+
+
+def stratified_groups(labels: Labels, groups: Names, *, share: float, rng: np.random.Generator) -> Indices:
+    """Rows holding `share` of each class, sorted; rows of one group are all in or all out.
+
+    A group of several classes counts for the class of its first row; FER2013 has 52 such groups in its training half.
+    """
+    _, first, group_of_row, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    chosen = np.zeros(len(first), bool)
+    for label in np.unique(labels):
+        candidates = rng.permutation(np.flatnonzero(labels[first] == label))
+        wanted = share * sizes[candidates].sum()
+        chosen[candidates[np.cumsum(sizes[candidates]) <= wanted + 0.5]] = True
+    return np.flatnonzero(chosen[group_of_row])
+
+
+def find_leaks(known: Dataset, held_out: Dataset) -> Indices:
+    """Rows of `held_out` whose pixels equal some image of `known`."""
+    return np.flatnonzero(np.isin(image_hashes(held_out.images), image_hashes(known.images)))

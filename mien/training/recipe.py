@@ -1,0 +1,105 @@
+"""Recipe: every choice that can move a score, as one frozen dataclass, and how a person changes one."""
+
+import dataclasses
+import json
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from mien.errors import RecipeError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Every choice that can move a score. Paths, devices and log levels do not belong here."""
+
+    name: str
+    model: str = "baseline"  # a file in models/
+    seed: int = 42  # of the split, the initial weights, the order of images and every random layer
+    validation_share: float = 0.2  # of the training images
+    class_weights: bool = True  # weigh each class by 1 / its count
+
+    flip: bool = True  # mirror half of the images
+    rotation: float = 0.1  # largest turn each way, as a share of a full turn: 0.1 is 36°
+    zoom: float = 0.1  # largest change of size each way, as a share
+    shift: float = 0.05  # largest move each way, as a share of the side
+
+    loss: Literal["cross_entropy"] = "cross_entropy"
+    optimizer: Literal["adam"] = "adam"
+    learning_rate: float = 1e-3  # at the start
+    batch_size: int = 64
+    epochs: int = 50  # at most
+    plateau_patience: int = 5  # epochs without a lower validation loss before the learning rate falls
+    plateau_factor: float = 0.5  # it falls to this share
+    minimum_learning_rate: float = 1e-5
+    stop_patience: int = 10  # epochs without a lower validation loss before training stops
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+
+    def __post_init__(self) -> None:
+        for field, kind in field_types().items():
+            check_type(field, getattr(self, field), kind)
+        for field in ("batch_size", "epochs", "plateau_patience", "stop_patience"):
+            self.check(field, getattr(self, field) >= 1, "a whole number from 1")
+        for field in ("validation_share", "plateau_factor"):
+            self.check(field, 0 < getattr(self, field) < 1, "a share between 0 and 1")
+        for field in ("zoom", "shift", "rotation"):
+            self.check(field, 0 <= getattr(self, field) < 1, "a share from 0 to below 1")
+        for field in ("learning_rate", "minimum_learning_rate"):
+            self.check(field, getattr(self, field) > 0, "a number above 0")
+        self.check("seed", self.seed >= 0, "a whole number from 0")
+
+    def check(self, field: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise RecipeError(f"{field} is {getattr(self, field)!r}; expected {expected}")
+
+    def override(self, *assignments: str) -> "Recipe":
+        """The recipe with "field=value" texts applied, as a person types them."""
+        changes = {}
+        for assignment in assignments:
+            field, equals, text = assignment.partition("=")
+            if not equals:
+                raise RecipeError(f"{assignment!r} is no choice; expected field=value, such as epochs=20")
+            changes[field] = parse(field, text)
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Recipe":
+        for field in values:
+            check_field(field)
+        return cls(**values)
+
+
+def field_types() -> dict[str, Any]:
+    return typing.get_type_hints(Recipe)
+
+
+def check_field(field: str) -> None:
+    if field not in field_types():
+        raise RecipeError(f"there is no choice {field!r}; expected one of {', '.join(sorted(field_types()))}")
+
+
+def parse(field: str, text: str) -> Any:
+    """`text` as a value of `field`: JSON where it is JSON (3, 1e-3, true), else the text itself."""
+    check_field(field)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = {"True": True, "False": False, "none": None}.get(text, text)
+    if field_types()[field] is float and type(value) is int:
+        value = float(value)
+    return value
+
+
+def check_type(field: str, value: Any, kind: Any) -> None:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise RecipeError(f"{field} is {value!r}; expected one of {', '.join(get_args(kind))}")
+    # bool is an int to Python, but epochs=true is a slip.
+    elif type(value) is not kind:
+        raise RecipeError(f"{field} is {value!r}; expected {EXPECTED[kind]}")
+
+
+EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

@@ -1,0 +1,173 @@
+"""Run: the folder that one training leaves behind. Every file is complete or absent, so kill -9 costs one epoch at most."""
+
+import csv
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from mien.errors import RunError
+from mien.files import replacing, write_json, write_text
+from mien.training.recipe import Recipe
+
+Row = dict[str, float]  # one epoch: epoch, accuracy, loss, val_accuracy, val_loss, learning_rate, seconds
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training's folder.
+
+    recipe.json       every choice                    checkpoints/  the last and the best epoch, with optimizer
+    environment.json  versions, hardware, commit      model.keras   the best epoch's network, once training ended
+    split.json        where the data came from        report.*      written by `mien evaluate`
+    history.csv       a row an epoch
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe, *, split: Mapping[str, Any]) -> "Run":
+        """Start a folder at `path`, which must not exist or be empty. `split`: whence the images, and their hashes."""
+        if path.exists() and any(path.iterdir()):
+            raise RunError(f"{path} is not empty; expected a new folder: choose another --out, or --resume {path}")
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(path / "split.json", split)
+        write_json(path / "environment.json", describe_environment())
+        write_json(path / "recipe.json", recipe.to_dict())  # last: a folder with a recipe is a whole run
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """The run at `path`."""
+        if not (path / "recipe.json").is_file():
+            raise RunError(f"{path} is no run; expected a folder with recipe.json, as `mien train` leaves it")
+        return cls(path)
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe.from_dict(self.read_json("recipe.json"))
+
+    @property
+    def split(self) -> dict[str, Any]:
+        return self.read_json("split.json")
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        return self.read_json("environment.json")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        try:
+            return dict(json.loads((self.path / name).read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.path / name} cannot be read ({error}); expected a file of `mien train`") from error
+
+    @property
+    def model_path(self) -> Path:
+        return self.path / "model.keras"
+
+    @property
+    def finished(self) -> bool:
+        return self.model_path.exists()
+
+    def history(self) -> list[Row]:
+        """One row an epoch so far."""
+        path = self.path / "history.csv"
+        if not path.exists():
+            return []
+        with path.open(newline="", encoding="utf-8") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+    def write_history(self, rows: list[Row]) -> None:
+        lines = [",".join(rows[0]), *(",".join(f"{value:.17g}" for value in row.values()) for row in rows)]
+        write_text(self.path / "history.csv", "\n".join(lines) + "\n")
+
+    def save_epoch(self, model: keras.Model, row: Row) -> None:
+        """Keep everything that training needs to go on after this epoch, then say in the history that it is kept."""
+        rows = [*self.history(), row]
+        checkpoint = self.checkpoint(len(rows))
+        with replacing(checkpoint) as draft:
+            model.save_weights(draft)
+        if row["val_loss"] <= min(earlier["val_loss"] for earlier in rows):
+            with replacing(self.best_checkpoint) as draft:
+                shutil.copyfile(checkpoint, draft)
+        self.write_history(rows)
+        self.checkpoint(len(rows) - 1).unlink(missing_ok=True)
+
+    def checkpoint(self, epochs: int) -> Path:
+        """Weights and optimizer after `epochs` epochs."""
+        return self.path / "checkpoints" / f"epoch-{epochs:04}.weights.h5"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Weights and optimizer of the epoch with the lowest validation loss."""
+        return self.path / "checkpoints" / "best.weights.h5"
+
+    def save_model(self, network: keras.Model) -> None:
+        with replacing(self.model_path) as draft:
+            network.save(draft)
+
+
+def new_run_path(root: Path, recipe: Recipe) -> Path:
+    """A folder name below `root` that no run has yet: 2026-11-22-baseline-42, then …-42-2."""
+    name = f"{datetime.now(UTC):%Y-%m-%d}-{recipe.name}-{recipe.seed}"
+    path, number = root / name, 1
+    while path.exists():
+        number += 1
+        path = root / f"{name}-{number}"
+    return path
+
+
+def describe_environment() -> dict[str, Any]:
+    """What a figure depends on besides its recipe: versions, backend, hardware, commit and time."""
+    packages = ("mien", "keras", "tensorflow-cpu", "tensorflow", "jax", "torch", "numpy", "pillow")
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "backend": keras.backend.backend(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "versions": {name: version for name in packages if (version := installed_version(name))},
+        "git_commit": git_commit(),
+    }
+
+
+def installed_version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def processor() -> str:
+    """The processor's name as the system knows it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def git_commit() -> str | None:
+    """The commit of the source in use, with "+" when files differ from it; None outside a checkout."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=12"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()

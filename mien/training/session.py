@@ -1,0 +1,82 @@
+"""A recipe or a run's folder in, a trained run out: the whole line from pictures to a saved network."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from mien.data.dataset import Dataset, untracked
+from mien.data.fetch import DRAWN, fetch, open_data
+from mien.data.splits import Splits, split
+from mien.emotions import Track
+from mien.errors import RunError
+from mien.training.progress import ShowProgress
+from mien.training.recipe import Recipe
+from mien.training.runs import Run, new_run_path
+from mien.training.trainer import train
+
+
+def start_run(
+    recipe: Recipe,
+    *,
+    data: str | None,
+    out: Path | None = None,
+    skip_bad: bool = False,
+    console: Console,
+    track: Track = untracked,
+) -> Run:
+    """Train `recipe` in a new folder: `out`, or one below runs/. `data` as in `open_data`."""
+    source = name_source(data)
+    dataset = open_data(source, skip_bad=skip_bad, track=track)
+    splits = split(dataset, validation_share=recipe.validation_share, seed=recipe.seed)
+    path = out or new_run_path(Path("runs"), recipe)
+    facts = {"data": source, "skip_bad": skip_bad, "skipped": list(dataset.skipped), **splits.to_dict()}
+    run = Run.create(path, recipe, split=facts)
+    return train_aloud(run, splits, console)
+
+
+def resume_run(path: Path, *, data: str | None = None, console: Console, track: Track = untracked) -> Run:
+    """Go on with the run at `path`, on the images it began with, or on the same ones at `data`."""
+    run = Run.open(path)
+    if run.finished:
+        raise RunError(f"{path} is finished after {len(run.history())} epochs; train a new run to go on learning")
+    return train_aloud(run, split_of(run, data=data, track=track), console)
+
+
+def split_of(run: Run, *, data: str | None = None, track: Track = untracked) -> Splits:
+    """The splits that `run` was made with. Whoever needs the same pixels compares their hashes with `run.split`."""
+    dataset = open_data(data or run.split["data"], skip_bad=run.split["skip_bad"], track=track)
+    return split(dataset, validation_share=run.recipe.validation_share, seed=run.recipe.seed)
+
+
+def name_source(data: str | None) -> str:
+    """Where the images come from, in words that mean the same from any folder."""
+    if data == DRAWN:
+        return DRAWN
+    return str((Path(data) if data else fetch()).resolve())
+
+
+def train_aloud(run: Run, splits: Splits, console: Console) -> Run:
+    """Train with a progress bar; an interrupt says what is kept and how to go on."""
+    recipe = run.recipe
+    describe_start(run, splits.train, console)
+    try:
+        return train(
+            recipe,
+            splits,
+            run,
+            watchers=(ShowProgress(console, epochs=recipe.epochs, images=len(splits.train)),),
+        )
+    except KeyboardInterrupt:
+        console.print(f"stopped; {len(run.history())} epochs are kept. Go on with: mien train --resume {run.path}")
+        raise
+
+
+def describe_start(run: Run, train_part: Dataset, console: Console) -> None:
+    epochs = len(run.history())
+    after = f", after {epochs} epochs" if epochs else ""
+    console.print(
+        f"training {run.recipe.name} on {len(train_part):,} faces from {run.split['data']} in {run.path}{after}",
+        highlight=False,
+    )
+    if skipped := run.split["skipped"]:
+        console.print(f"left out {len(skipped)} bad files or rows, the first: {skipped[0]}", highlight=False)
