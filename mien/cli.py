@@ -3,19 +3,35 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track as rich_track
+from rich.table import Table
 
-from mien.errors import MienError, RunError, extra
+from mien.errors import DataError, MienError, RunError, extra
 
 Data = Annotated[str | None, Parameter(name="--data", help="drawn, a folder with train/ and test/, or fer2013.csv.")]
 
-app = App(name="mien", help=__doc__, result_action="return_value")
-data = app.command(App(name="data", help="Fetch, count and check the faces to learn from."))
+app = App(
+    name="mien",
+    help="Learn facial expressions as annotators labelled them, and say honestly how well.",
+    default_parameter=Parameter(negative=()),
+    result_action="return_value",
+)
+data = app.command(
+    App(
+        name="data",
+        help="Fetch, count and check the faces to learn from.",
+        default_parameter=app.default_parameter,
+        result_action="return_value",
+    )
+)
+console = Console()
 err = Console(stderr=True)
 
 
@@ -26,6 +42,7 @@ def track(items: Sequence[str], description: str) -> Iterable[str]:
 @app.command
 def train(
     recipe: str | None = None,
+    /,
     *changes: str,
     data: Data = None,
     out: Path | None = None,
@@ -35,14 +52,13 @@ def train(
 ) -> None:
     """Train a recipe: mien train baseline epochs=20 seed=1.
 
-    Parameters
-    ----------
-    recipe: a name that `mien recipes` lists.
-    changes: choices of the recipe to change, each as field=value.
-    out: the run's folder; runs/DATE-RECIPE-SEED where none is given.
-    resume: go on with this run where it stopped.
-    backend: what Keras computes with; KERAS_BACKEND, else TensorFlow, where none is given.
-    skip_bad: leave bad files out and count them, instead of stopping at the first.
+    Args:
+        recipe: A name that `mien recipes` lists.
+        changes: Choices of the recipe to change, each as field=value.
+        out: The run's folder; runs/DATE-RECIPE-SEED where none is given.
+        resume: Go on with this run where it stopped.
+        backend: What Keras computes with; KERAS_BACKEND, else TensorFlow, where none is given.
+        skip_bad: Leave bad files out and count them, instead of stopping at the first.
     """
     choose_backend(backend)
     with extra("train"):
@@ -58,6 +74,105 @@ def train(
         chosen = find_recipe(recipe).override(*changes)
         run = start_run(chosen, data=data, out=out, skip_bad=skip_bad, console=err, track=track)
     print(run.path)
+
+
+@app.command
+def evaluate(
+    run: Path,
+    /,
+    *,
+    data: Data = None,
+    protocol: Literal["kaggle", "official"] = "kaggle",
+    without_duplicates: bool = False,
+    json: bool = False,
+) -> None:
+    """Judge a finished run on the test images, and write report.json, report.html and pictures into its folder.
+
+    Args:
+        run: The folder that `mien train` printed.
+        protocol: kaggle (all 7,178 test images) or official (PrivateTest alone, calibrated on PublicTest).
+        without_duplicates: Leave out test images that equal a training image.
+        json: Print report.json instead of tables.
+    """
+    choose_backend(None)
+    with extra("train"):
+        from mien.training.session import evaluate_run
+    report = evaluate_run(run, data=data, protocol=protocol, without_duplicates=without_duplicates, track=track)
+    if json:
+        print(dumps(report.to_dict(), indent=2, allow_nan=False, ensure_ascii=False))
+    else:
+        report.print(console)
+        err.print(f"written: {run / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+@app.command
+def recipes() -> None:
+    """List the recipes."""
+    choose_backend(None)
+    with extra("train"):
+        from mien.recipes import RECIPES
+    table = Table("recipe", "what it is", box=SIMPLE_HEAD)
+    for name, function in RECIPES.items():
+        table.add_row(name, (function.__doc__ or "").partition("\n")[0])
+    console.print(table)
+
+
+@app.command
+def demo(*changes: str) -> None:
+    """See the whole line work in about a minute: FER2013 if it is at hand, else drawn faces.
+
+    Args:
+        changes: Choices of the recipe to change, each as field=value.
+    """
+    choose_backend(None)
+    with extra("train"):
+        from mien.data.fetch import DRAWN, fetch
+        from mien.recipes import find_recipe
+        from mien.training.session import evaluate_run, start_run
+    try:
+        source = str(fetch())
+    except DataError as error:
+        err.print(f"using drawn faces: {error}", highlight=False, soft_wrap=True)
+        source = DRAWN
+    run = start_run(find_recipe("demo").override(*changes), data=source, console=err, track=track)
+    evaluate_run(run.path, track=track).print(console)
+    print(run.path / "report.html")
+
+
+@data.command(name="fetch")
+def fetch_data() -> None:
+    """Download FER2013 with KaggleHub, or find the copy at hand, and print its folder."""
+    from mien.data.fetch import fetch
+
+    print(fetch())
+
+
+@data.command(name="info")
+def show_data(*, data: Data = None, skip_bad: bool = False, json: bool = False) -> None:
+    """Count the images of each class and part, and what they weigh.
+
+    Args:
+        skip_bad: Leave bad files out and count them, instead of stopping at the first.
+        json: Print JSON instead of a table.
+    """
+    from mien.data.fetch import open_data
+
+    dataset = open_data(data, skip_bad=skip_bad, track=track)
+    facts = dataset.describe()
+    if json:
+        print(dumps(facts, indent=2))
+        return
+    table = Table("class", *facts["counts"], "share of training", box=SIMPLE_HEAD)
+    for label, name in enumerate(dataset.classes):
+        counts = [part[name] for part in facts["counts"].values()]
+        table.add_row(
+            name, *map("{:,}".format, counts), f"{dataset.training.counts()[label] / len(dataset.training):.1%}"
+        )
+    table.add_row("all", *(f"{sum(part.values()):,}" for part in facts["counts"].values()), "")
+    console.print(table)
+    console.print(f"{len(dataset):,} images, {facts['megabytes']} MB, SHA-256 {facts['sha256'][:16]}…", highlight=False)
+    if dataset.skipped:
+        err.print(f"left out {len(dataset.skipped)}, the first: {dataset.skipped[0]}", highlight=False, soft_wrap=True)
 
 
 def choose_backend(backend: str | None) -> None:

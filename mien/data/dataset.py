@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -88,6 +89,21 @@ class Dataset:
     def counts(self) -> Labels:
         """Images of each class, int64 (classes,)."""
         return np.bincount(self.labels, minlength=len(self.classes))
+
+    def describe(self) -> dict[str, Any]:
+        """Counts of each class by part, size in memory and hash, as plain JSON values."""
+        parts = {
+            usage: self.take(np.flatnonzero(self.usage == usage)) for usage in np.unique(self.usage)[::-1].tolist()
+        }
+        return {
+            "counts": {
+                usage: dict(zip(self.classes, part.counts().tolist(), strict=True)) for usage, part in parts.items()
+            },
+            "images": len(self),
+            "megabytes": round(self.images.nbytes / 1e6, 1),
+            "sha256": self.sha256,
+            "skipped": list(self.skipped),
+        }
 
     @cached_property
     def sha256(self) -> str:

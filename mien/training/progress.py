@@ -49,6 +49,7 @@ class ShowProgress(keras.callbacks.Callback):
             f"validation loss {figures['val_loss']:.3f} accuracy {figures['val_accuracy']:.3f}  "
             f"{time.monotonic() - self.began:.0f} s",
             highlight=False,
+            soft_wrap=True,
         )
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
 from mien.errors import RecipeError
+from mien.models import MODELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,6 @@ class Recipe:
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
 
     def __post_init__(self) -> None:
-        for field, kind in field_types().items():
-            check_type(field, getattr(self, field), kind)
         for field in ("batch_size", "epochs", "plateau_patience", "stop_patience"):
             self.check(field, getattr(self, field) >= 1, "a whole number from 1")
         for field in ("validation_share", "plateau_factor"):
@@ -46,6 +45,7 @@ class Recipe:
             self.check(field, 0 <= getattr(self, field) < 1, "a share from 0 to below 1")
         for field in ("learning_rate", "minimum_learning_rate"):
             self.check(field, getattr(self, field) > 0, "a number above 0")
+        self.check("model", self.model in MODELS, f"one of {', '.join(MODELS)}")
         self.check("seed", self.seed >= 0, "a whole number from 0")
 
     def check(self, field: str, holds: bool, expected: str) -> None:
@@ -60,15 +60,17 @@ class Recipe:
             if not equals:
                 raise RecipeError(f"{assignment!r} is no choice; expected field=value, such as epochs=20")
             changes[field] = parse(field, text)
-        return dataclasses.replace(self, **changes)
+        return type(self).from_dict({**self.to_dict(), **changes})
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Recipe":
-        for field in values:
+        """The recipe that `to_dict` gave. Raises RecipeError for a field that there is not, or a value of another type."""
+        for field, value in values.items():
             check_field(field)
+            check_type(field, value)
         return cls(**values)
 
 
@@ -93,7 +95,8 @@ def parse(field: str, text: str) -> Any:
     return value
 
 
-def check_type(field: str, value: Any, kind: Any) -> None:
+def check_type(field: str, value: Any) -> None:
+    kind = field_types()[field]
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise RecipeError(f"{field} is {value!r}; expected one of {', '.join(get_args(kind))}")

@@ -9,9 +9,12 @@ from mien.data.fetch import DRAWN, fetch, open_data
 from mien.data.splits import Splits, split
 from mien.emotions import Track
 from mien.errors import RunError
+from mien.evaluation.evaluate import evaluate
+from mien.evaluation.report import Report
 from mien.training.progress import ShowProgress
 from mien.training.recipe import Recipe
 from mien.training.runs import Run, new_run_path
+from mien.training.trained import load_trained
 from mien.training.trainer import train
 
 
@@ -42,6 +45,31 @@ def resume_run(path: Path, *, data: str | None = None, console: Console, track: 
     return train_aloud(run, split_of(run, data=data, track=track), console)
 
 
+def evaluate_run(
+    path: Path,
+    *,
+    data: str | None = None,
+    protocol: str = "kaggle",
+    without_duplicates: bool = False,
+    track: Track = untracked,
+) -> Report:
+    """Judge the finished run at `path` on test images, and write the report into its folder."""
+    run = Run.open(path)
+    classifier = load_trained(run)
+    report = evaluate(
+        classifier,
+        split_of(run, data=data, track=track),
+        model=run.recipe.name,
+        data=Path(run.split["data"]).name,
+        protocol=protocol,
+        without_duplicates=without_duplicates,
+        provenance={"recipe": run.recipe.to_dict(), "split": run.split, "environment": run.environment},
+        history=run.history(),
+    )
+    report.save(run.path)
+    return report
+
+
 def split_of(run: Run, *, data: str | None = None, track: Track = untracked) -> Splits:
     """The splits that `run` was made with. Whoever needs the same pixels compares their hashes with `run.split`."""
     dataset = open_data(data or run.split["data"], skip_bad=run.split["skip_bad"], track=track)
@@ -67,7 +95,9 @@ def train_aloud(run: Run, splits: Splits, console: Console) -> Run:
             watchers=(ShowProgress(console, epochs=recipe.epochs, images=len(splits.train)),),
         )
     except KeyboardInterrupt:
-        console.print(f"stopped; {len(run.history())} epochs are kept. Go on with: mien train --resume {run.path}")
+        console.print(
+            f"stopped; {len(run.history())} epochs are kept. Go on with: mien train --resume {run.path}", soft_wrap=True
+        )
         raise
 
 
@@ -77,6 +107,9 @@ def describe_start(run: Run, train_part: Dataset, console: Console) -> None:
     console.print(
         f"training {run.recipe.name} on {len(train_part):,} faces from {run.split['data']} in {run.path}{after}",
         highlight=False,
+        soft_wrap=True,
     )
     if skipped := run.split["skipped"]:
-        console.print(f"left out {len(skipped)} bad files or rows, the first: {skipped[0]}", highlight=False)
+        console.print(
+            f"left out {len(skipped)} bad files or rows, the first: {skipped[0]}", highlight=False, soft_wrap=True
+        )

@@ -1,0 +1,32 @@
+"""A run's folder in, a classifier out: whatever has `predict(images)` is evaluated alike."""
+
+from dataclasses import dataclass
+
+import keras
+
+from mien.emotions import Images, Probabilities
+from mien.errors import RunError
+from mien.training.runs import Run
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """A trained network and the classes of its outputs, in order."""
+
+    network: keras.Model
+    classes: tuple[str, ...]
+
+    def predict(self, images: Images) -> Probabilities:
+        """Probabilities float32 (n, classes) for uint8 images (n, 48, 48, 1)."""
+        probabilities: Probabilities = self.network.predict(images, batch_size=256, verbose=0)
+        return probabilities
+
+
+def load_trained(run: Run) -> TrainedNetwork:
+    """The best epoch's network of a finished run."""
+    if not run.finished:
+        raise RunError(
+            f"{run.path} has no model.keras yet, after {len(run.history())} epochs; "
+            f"finish it with: mien train --resume {run.path}"
+        )
+    return TrainedNetwork(keras.saving.load_model(run.model_path, compile=False), tuple(run.split["train"]["counts"]))

@@ -1,0 +1,228 @@
+import csv
+import shutil
+
+import numpy as np
+import pytest
+from jaxtyping import TypeCheckError
+from PIL import Image
+
+from mien.data.dataset import CSV_EMOTIONS, PRIVATE, PUBLIC, TEST, TRAINING, Dataset, image_hashes, load_dataset
+from mien.emotions import EMOTIONS
+from mien.errors import DataError
+
+OTHER_SPELLING = dict(zip(EMOTIONS, ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"), strict=True))
+
+
+def write_tree(dataset: Dataset, root, spelling=None):
+    for name, image in zip(dataset.names, dataset.images, strict=True):
+        part, emotion, file = name.split("/")
+        path = root / part / (spelling or {}).get(emotion, emotion) / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(path)
+    return root
+
+
+def write_csv(dataset: Dataset, path, usage=None):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["emotion", "pixels", "Usage"])
+        for row in np.random.default_rng(0).permutation(len(dataset)):
+            part = dataset.usage[row] if usage is None else usage[row]
+            emotion = CSV_EMOTIONS.index(dataset.classes[dataset.labels[row]])
+            writer.writerow([emotion, " ".join(map(str, dataset.images[row].ravel())), part])
+    return path
+
+
+def same(one: Dataset, two: Dataset) -> bool:
+    return all(
+        np.array_equal(getattr(one, name), getattr(two, name)) for name in ("images", "labels", "names", "usage")
+    )
+
+
+@pytest.fixture
+def tree(drawn, tmp_path):
+    return write_tree(drawn, tmp_path / "faces")
+
+
+def test_folder_gives_back_what_was_written(drawn, tree):
+    assert same(load_dataset(tree), drawn)
+
+
+def test_other_spelling_gives_the_same_images_and_labels(drawn, tmp_path):
+    loaded = load_dataset(write_tree(drawn, tmp_path, OTHER_SPELLING))
+    assert loaded.sha256 == drawn.sha256
+    assert loaded.names[0] == drawn.names[0]
+    assert "train/disgust/im0.png" in loaded.names
+
+
+def test_usage_in_file_names_is_read(drawn, tree):
+    first = tree / "test" / "happy" / "im0.png"
+    first.rename(first.with_name("PrivateTest_1.png"))
+    loaded = load_dataset(tree)
+    assert loaded.usage[list(loaded.names).index("test/happy/PrivateTest_1.png")] == PRIVATE
+
+
+def test_csv_gives_every_image_its_label_and_a_name_in_order(drawn, tmp_path):
+    usage = np.where(drawn.usage == TRAINING, TRAINING, PUBLIC)
+    loaded = load_dataset(write_csv(drawn, tmp_path / "fer2013.csv", usage))
+    assert sorted(loaded.names) == sorted(drawn.names)
+    assert np.array_equal(loaded.counts(), drawn.counts())
+    known = dict(zip(image_hashes(drawn.images), drawn.labels, strict=True))
+    assert [known[image] for image in image_hashes(loaded.images)] == loaded.labels.tolist()
+    assert loaded.names[0] == "train/angry/im0.png"
+
+
+def test_folder_holding_the_csv_is_found(drawn, tmp_path):
+    usage = np.where(drawn.usage == TRAINING, TRAINING, PRIVATE)
+    write_csv(drawn, tmp_path / "fer2013.csv", usage)
+    assert len(load_dataset(tmp_path)) == len(drawn)
+
+
+def test_cache_is_used_and_a_changed_file_renews_it(drawn, tree, monkeypatch):
+    load_dataset(tree)
+    monkeypatch.setattr("mien.data.dataset.decode", lambda path: pytest.fail("decoded again"))
+    assert same(load_dataset(tree), drawn)
+    monkeypatch.undo()
+    white = tree / "train" / "happy" / "im0.png"
+    Image.new("L", (48, 48), 255).save(white)
+    assert load_dataset(tree).images[list(drawn.names).index("train/happy/im0.png")].min() == 255
+
+
+def spoil_not_an_image(tree):
+    (tree / "train/sad/im1.png").write_text("no picture")
+
+
+def spoil_truncated(tree):
+    path = tree / "train/sad/im1.png"
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def spoil_empty_file(tree):
+    (tree / "train/sad/im1.png").write_bytes(b"")
+
+
+def spoil_size(tree):
+    Image.new("L", (64, 48)).save(tree / "train/sad/im1.png")
+
+
+def spoil_colour(tree):
+    Image.new("RGB", (48, 48)).save(tree / "train/sad/im1.png")
+
+
+def spoil_folder_among_files(tree):
+    (tree / "train/sad/im1.png").unlink()
+    (tree / "train/sad/im1.png").mkdir()
+
+
+SPOILED_FILES = {
+    spoil_not_an_image: "not an image",
+    spoil_truncated: "cannot be decoded",
+    spoil_empty_file: "not an image",
+    spoil_size: "64×48",
+    spoil_colour: "colour",
+    spoil_folder_among_files: "not an image",
+}
+
+
+@pytest.mark.parametrize(("spoil", "fault"), SPOILED_FILES.items())
+def test_bad_file_is_named_or_skipped(drawn, tree, tmp_path, monkeypatch, spoil, fault):
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "cache"))
+    spoil(tree)
+    with pytest.raises(DataError, match=rf"train/sad/im1\.png.*{fault}.*expected") as caught:
+        load_dataset(tree)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("cache/**/*.npz"))
+    loaded = load_dataset(tree, skip_bad=True)
+    assert len(loaded) == len(drawn) - 1
+    assert len(loaded.skipped) == 1
+    assert load_dataset(tree, skip_bad=True).skipped == loaded.skipped
+
+
+def test_missing_class_folder_is_named_or_skipped(drawn, tree):
+    shutil.rmtree(tree / "train" / "disgusted")
+    with pytest.raises(DataError, match="train/disgusted is missing"):
+        load_dataset(tree)
+    loaded = load_dataset(tree, skip_bad=True)
+    assert loaded.training.counts()[1] == 0
+    assert len(loaded.skipped) == 1
+
+
+def test_empty_class_is_named(tree):
+    for path in (tree / "test" / "fearful").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="test/fearful has no images"):
+        load_dataset(tree)
+
+
+def test_unknown_class_folder_is_named_with_the_right_ones(tree):
+    (tree / "train" / "bored").mkdir()
+    with pytest.raises(DataError, match="train/bored is no class.*angry, disgusted"):
+        load_dataset(tree)
+
+
+def test_hidden_files_are_no_images(drawn, tree):
+    (tree / "train" / "sad" / ".DS_Store").write_text("")
+    assert len(load_dataset(tree)) == len(drawn)
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ([3, " ".join(["7"] * 2303), "Training"], "2303 pixels"),
+        ([7, " ".join(["7"] * 2304), "Training"], "emotion is '7'; expected 0 to 6"),
+        (["", " ".join(["7"] * 2304), "Training"], "emotion is ''"),
+        ([3, " ".join(["300"] * 2304), "Training"], "300"),
+        ([3, " ".join(["x"] * 2304), "Training"], "whole numbers"),
+        ([3, " ".join(["7"] * 2304), "Testing"], "Usage is 'Testing'"),
+        ([3], "Usage is None"),
+    ],
+)
+def test_bad_row_is_named_or_skipped(drawn, tmp_path, row, fault):
+    usage = np.where(drawn.usage == TRAINING, TRAINING, PUBLIC)
+    path = write_csv(drawn, tmp_path / "fer2013.csv", usage)
+    with path.open("a", newline="") as file:
+        csv.writer(file).writerow(row)
+    with pytest.raises(DataError, match=f"line {len(drawn) + 2}: .*{fault}"):
+        load_dataset(path)
+    loaded = load_dataset(path, skip_bad=True)
+    assert len(loaded) == len(drawn)
+    assert len(loaded.skipped) == 1
+
+
+def test_csv_without_the_columns_is_refused(tmp_path):
+    (tmp_path / "fer2013.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="emotion, pixels and Usage"):
+        load_dataset(tmp_path / "fer2013.csv")
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_a_source_without_faces_is_refused(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="expected"):
+        load_dataset(tmp_path / name)
+
+
+def test_lengths_must_agree(drawn):
+    with pytest.raises((DataError, TypeCheckError)):
+        Dataset(drawn.images, drawn.labels[:-1], drawn.names, drawn.usage)
+
+
+def test_hash_changes_with_one_pixel_and_one_label(drawn):
+    images = drawn.images.copy()
+    images[5, 3, 3] ^= 1
+    labels = drawn.labels.copy()
+    labels[5] = (labels[5] + 1) % 7
+    others = [
+        Dataset(images, drawn.labels, drawn.names, drawn.usage),
+        Dataset(drawn.images, labels, drawn.names, drawn.usage),
+    ]
+    assert len({drawn.sha256, *(other.sha256 for other in others)}) == 3
+
+
+@pytest.mark.fer2013
+def test_the_real_data(fer2013):
+    dataset = load_dataset(fer2013)
+    assert dataset.training.counts().tolist() == [3995, 436, 4097, 7215, 4965, 4830, 3171]
+    assert dataset.test.counts().tolist() == [958, 111, 1024, 1774, 1233, 1247, 831]
+    assert np.sum(dataset.usage == PUBLIC) == np.sum(dataset.usage == PRIVATE) == 3589
+    assert not np.any(dataset.usage == TEST)

@@ -1,0 +1,115 @@
+"""The command line as a person uses it: one process a command, on drawn faces, offline."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mien.cli import main
+
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("MIEN_DATA", "KAGGLEHUB_CACHE")}
+
+
+def mien(*arguments, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "mien.cli", *map(str, arguments)],
+        cwd=cwd,
+        env={**ENVIRONMENT, "COLUMNS": "120", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with one finished run in it."""
+    folder = tmp_path_factory.mktemp("cli")
+    done = mien("train", "demo", "epochs=2", "--data", "drawn", "--out", "run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "run"
+    assert "epoch   2/2" in done.stderr
+    return folder
+
+
+def test_evaluate_prints_a_table_and_writes_the_report(finished):
+    done = mien("evaluate", "run", cwd=finished)
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout
+    assert "surprised" in done.stdout
+    assert {"report.json", "report.html", "confusion.png", "history.png", "model-card.md"} <= {
+        path.name for path in (finished / "run").iterdir()
+    }
+
+
+def test_evaluate_json_is_json_alone_and_equals_the_file(finished):
+    done = mien("evaluate", "run", "--json", cwd=finished)
+    printed = json.loads(done.stdout)
+    assert printed == json.loads((finished / "run" / "report.json").read_text())
+    assert printed["figures"]["images"] == 700
+    assert printed["provenance"]["split"]["validation_images_also_in_train"] == 0
+
+
+def test_data_info_counts(tmp_path):
+    done = mien("data", "info", "--data", "drawn", "--json", cwd=tmp_path)
+    facts = json.loads(done.stdout)
+    assert sum(facts["counts"]["Training"].values()) == 2800
+    assert "3,500" in mien("data", "info", "--data", "drawn", cwd=tmp_path).stdout.replace("3,500 images", "3,500")
+
+
+def test_recipes_are_listed(tmp_path):
+    assert "baseline" in mien("recipes", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["train"], "expected a recipe"),
+        (["train", "basline", "--data", "drawn"], "no recipe 'basline'; expected one of baseline"),
+        (["train", "baseline", "epoch=1", "--data", "drawn"], "there is no choice 'epoch'; expected one of"),
+        (["train", "baseline", "epochs=x", "--data", "drawn"], "epochs is 'x'; expected a whole number"),
+        (["train", "baseline", "--data", "nowhere"], "nowhere does not exist"),
+        (["train", "--resume", "nowhere"], "nowhere is no run"),
+        (["train", "baseline", "--resume", "nowhere"], "expected no recipe"),
+        (["evaluate", "nowhere"], "nowhere is no run"),
+        (["evaluate", "run", "--protocol", "official"], "expected FER2013 itself"),
+        (["train", "--resume", "run"], "run is finished after 2 epochs"),
+        (["train", "baseline", "--data", "drawn", "--out", "run"], "run is not empty"),
+        (["data", "info", "--data", "nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_1(finished, monkeypatch, capsys, arguments, answer):
+    monkeypatch.chdir(finished)
+    monkeypatch.setattr(sys, "argv", ["mien", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = capsys.readouterr()
+    assert ended.value.code == 1
+    assert answer in printed.err
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+def test_without_a_network_the_ways_out_are_named(tmp_path):
+    done = mien("data", "fetch", cwd=tmp_path, KAGGLEHUB_CACHE=str(tmp_path), HTTPS_PROXY="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "--data drawn" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_demo_runs_on_drawn_faces_when_nothing_is_at_hand(tmp_path):
+    done = mien("demo", "epochs=1", cwd=tmp_path, KAGGLEHUB_CACHE=str(tmp_path), HTTPS_PROXY="http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    assert "using drawn faces" in done.stderr
+    page = tmp_path / done.stdout.strip().splitlines()[-1]
+    assert page.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_importing_mien_is_light():
+    code = "import sys, mien.cli; print([name for name in ('keras', 'tensorflow', 'cv2', 'sklearn') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
