@@ -84,25 +84,80 @@ def evaluate(
     data: Data = None,
     protocol: Literal["kaggle", "official"] = "kaggle",
     without_duplicates: bool = False,
+    full: bool = False,
+    votes: Path | None = None,
+    verify: bool = False,
     json: bool = False,
 ) -> None:
     """Judge a finished run on the test images, and write report.json, report.html and pictures into its folder.
 
     Args:
-        run: The folder that `mien train` printed.
+        run: The folder that `mien train` printed; with --verify, the report.json in it.
         protocol: kaggle (all 7,178 test images) or official (PrivateTest alone, calibrated on PublicTest).
         without_duplicates: Leave out test images that equal a training image.
+        full: Also under 45 corruptions, and with pictures of what the network looks at.
+        votes: A file of FER+ votes, to judge against many annotators too.
+        verify: Evaluate again as the report says it was done, and say whether it holds.
         json: Print report.json instead of tables.
     """
     choose_backend(None)
     with extra("train"):
-        from mien.training.session import evaluate_run
-    report = evaluate_run(run, data=data, protocol=protocol, without_duplicates=without_duplicates, track=track)
+        from mien.training.session import evaluate_run, verify_report
+    if verify:
+        report_verdict(run, verify_report(run, data=data, track=track))
+        return
+    report = evaluate_run(
+        run,
+        data=data,
+        protocol=protocol,
+        without_duplicates=without_duplicates,
+        full=full,
+        votes=votes,
+        track=track,
+    )
+    report.save(run)
     if json:
         print(dumps(report.to_dict(), indent=2, allow_nan=False, ensure_ascii=False))
     else:
         report.print(console)
         err.print(f"written: {run / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def report_verdict(report: Path, faults: list[str]) -> None:
+    if faults:
+        raise RunError(f"{report} does not hold: {'; '.join(faults)}")
+    print(f"{report} holds")
+
+
+@app.command
+def audit(data: str | None = None, /, *, out: Path = Path("audit"), json: bool = False) -> None:
+    """Find copies, near copies, contradicting labels, blank images and test images seen in training.
+
+    Args:
+        data: drawn, a folder with train/ and test/, or fer2013.csv; FER2013 where none is given.
+        out: Where audit.json, audit.csv (the groups) and audit.html (with the pictures) go.
+        json: Print audit.json instead of a table.
+    """
+    with extra("evaluate"):
+        from mien.evaluation.audit_page import audit_page
+    from mien.data.audit import audit as find
+    from mien.data.audit import write_csv
+    from mien.data.fetch import open_data
+    from mien.files import write_json, write_text
+
+    dataset = open_data(data, track=track)
+    found = find(dataset)
+    write_json(out / "audit.json", found.to_dict())
+    write_csv(found, dataset, out / "audit.csv")
+    write_text(out / "audit.html", audit_page(found, dataset))
+    if json:
+        print(dumps(found.to_dict(), indent=2))
+        return
+    table = Table("what", "number", box=SIMPLE_HEAD)
+    for name, number in found.figures.items():
+        table.add_row(name.replace("_", " "), f"{number:,}")
+    console.print(table)
+    err.print(f"written: {out / 'audit.html'}", highlight=False, soft_wrap=True)
 
 
 @app.command
@@ -135,7 +190,9 @@ def demo(*changes: str) -> None:
         err.print(f"using drawn faces: {error}", highlight=False, soft_wrap=True)
         source = DRAWN
     run = start_run(find_recipe("demo").override(*changes), data=source, console=err, track=track)
-    evaluate_run(run.path, track=track).print(console)
+    report = evaluate_run(run.path, track=track)
+    report.save(run.path)
+    report.print(console)
     print(run.path / "report.html")
 
 

@@ -1,23 +1,29 @@
 """A classifier and splits in, a Report out: the one place where the test set is read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from mien.data.dataset import PRIVATE, PUBLIC
+from mien.data.dataset import PRIVATE, PUBLIC, Dataset
 from mien.data.splits import Splits, find_leaks
+from mien.data.votes import load_votes
 from mien.emotions import Images, Probabilities
 from mien.errors import DataError, RecipeError
+from mien.evaluation.annotators import measure_votes
 from mien.evaluation.calibration import Calibration, fit_calibration
+from mien.evaluation.corruptions import CORRUPTIONS, corrupt
 from mien.evaluation.metrics import measure
 from mien.evaluation.plots import History
-from mien.evaluation.report import CalibrationEffect, Extras, Report, build_report
+from mien.evaluation.report import CalibrationEffect, Extras, Picture, Report, build_report
 
 PROTOCOLS = {
     "kaggle": "all test images; validation carved from the training images, grouped by duplicate",
     "official": "PrivateTest tests, PublicTest validates",
 }
+STRONGEST = 5
+Explainer = Callable[[Dataset, Probabilities], Mapping[str, Picture]]
 
 
 class Classifier(Protocol):
@@ -46,27 +52,35 @@ def evaluate(
     data: str,
     protocol: str = "kaggle",
     without_duplicates: bool = False,
+    corruptions: bool = False,
+    votes: Path | None = None,
+    explain: Explainer | None = None,
     provenance: Mapping[str, Any],
     history: History = (),
 ) -> Report:
     """Judge `classifier` on the test images of `protocol`, on those that no training image equals if so asked.
 
     The headline figures are the classifier's own, single view. Calibration is fitted on validation alone and reported
-    beside them. model, data: their names, for a reader. provenance: whatever else pins the figures down.
+    beside them. model, data: their names, for a reader. corruptions: predict the test images 45 times more, corrupted.
+    votes: a file of FER+ votes. explain: draws pictures of what the classifier looks at.
+    provenance: whatever else pins the figures down.
     """
     parts = choose_parts(splits, protocol)
-    leaks = find_leaks(parts.train, parts.test)
-    distinct = np.setdiff1d(np.arange(len(parts.test)), leaks)
+    distinct = np.setdiff1d(np.arange(len(parts.test)), find_leaks(parts.train, parts.test))
     test = parts.test.take(distinct) if without_duplicates else parts.test
     probabilities = classifier.predict(test.images)
     calibration = calibrate(classifier, parts)
+    figures = measure(test.labels, probabilities, classes=test.classes)
     return build_report(
         test,
         probabilities,
         model=model,
         data=data,
         protocol=f"{protocol} without duplicates" if without_duplicates else protocol,
-        provenance={**provenance, "evaluation": describe(parts, test.sha256, protocol, calibration)},
+        provenance={
+            **provenance,
+            "evaluation": describe(parts, test.sha256, protocol, without_duplicates, calibration),
+        },
         history=history,
         extras=Extras(
             without_duplicates=None
@@ -74,24 +88,63 @@ def evaluate(
             else measure(test.labels[distinct], probabilities[distinct], classes=test.classes),
             calibration=CalibrationEffect(
                 temperature=calibration.temperature,
-                before=measure(test.labels, probabilities, classes=test.classes),
+                before=figures,
                 after=measure(test.labels, calibration.apply(probabilities), classes=test.classes),
             ),
-            duplicates={"test images that equal a training image": len(leaks)},
+            duplicates={"test images that equal a training image": len(parts.test) - len(distinct)},
+            corruptions=measure_corruptions(classifier, test) if corruptions else None,
+            votes=measure_votes(load_votes(votes, test), probabilities, classes=test.classes) if votes else None,
+            explanations=explain(test, probabilities) if explain else None,
         ),
     )
 
 
 def calibrate(classifier: Classifier, splits: Splits) -> Calibration:
-    """A calibration fitted on the validation images."""
+    """A calibration fitted on the validation images, for the training images' shares of the classes."""
     counts = splits.train.counts()
     priors = tuple((counts / counts.sum()).tolist())
     return fit_calibration(splits.validation.labels, classifier.predict(splits.validation.images), priors=priors)
 
 
-def describe(splits: Splits, test_sha256: str, protocol: str, calibration: Calibration) -> dict[str, Any]:
+def measure_corruptions(classifier: Classifier, test: Dataset) -> dict[str, list[float]]:
+    """Accuracy on the test images under every corruption, at strengths 1 to 5."""
     return {
-        "protocol": f"{protocol}: {PROTOCOLS[protocol]}",
+        name: [
+            float(np.mean(classifier.predict(corrupt(test.images, name, strength=strength)).argmax(1) == test.labels))
+            for strength in range(1, STRONGEST + 1)
+        ]
+        for name in CORRUPTIONS
+    }
+
+
+def verify(claimed: Mapping[str, Any], found: Report) -> list[str]:
+    """What a saved report claims and a new evaluation does not bear out, one line each; none where it holds.
+
+    Hashes must be equal, figures within 1e-4: another processor rounds its sums otherwise.
+    """
+    evaluation = found.provenance["evaluation"]
+    faults = [
+        f"{name} is {evaluation[name][:12]}; the report says {said[:12]}"
+        for name, said in claimed["provenance"]["evaluation"].items()
+        if name.endswith("sha256") and said != evaluation[name]
+    ]
+    now = found.figures.to_dict()
+    for name in ("images", "accuracy", "macro_f1", "balanced_accuracy", "nll", "ece"):
+        before, after = (
+            value["value"] if isinstance(value, dict) else value for value in (claimed["figures"][name], now[name])
+        )
+        if not np.isclose(before, after, rtol=0, atol=1e-4):
+            faults.append(f"{name} is {after:.4f}; the report says {before:.4f}")
+    return faults
+
+
+def describe(
+    splits: Splits, test_sha256: str, protocol: str, without_duplicates: bool, calibration: Calibration
+) -> dict[str, Any]:
+    return {
+        "protocol": protocol,
+        "meaning": PROTOCOLS[protocol],
+        "without_duplicates": without_duplicates,
         "selection": "the epoch with the lowest validation loss",
         "test_time_augmentation": "none: one view of each image",
         "test_sha256": test_sha256,

@@ -5,13 +5,32 @@ from collections.abc import Callable
 import keras
 
 from mien.errors import RecipeError
-from mien.models import baseline, compact
+from mien.models import baseline, compact, pretrained, transformer, vgg
+from mien.models.pretrained import Weights
 
-MODELS: dict[str, Callable[..., keras.Model]] = {"baseline": baseline.build, "compact": compact.build}
+MODELS: dict[str, Callable[..., keras.Model]] = {
+    "baseline": baseline.build,
+    "compact": compact.build,
+    "vgg": vgg.build,
+    "vgg_narrow": vgg.build_narrow,
+    "transformer": transformer.build,
+    "resnet50": pretrained.build_resnet50,
+    "efficientnet": pretrained.build_efficientnet,
+}
+PRETRAINED = ("resnet50", "efficientnet")  # the names whose build also takes `weights`
 
 
-def build_network(name: str, *, classes: int = 7) -> keras.Model:
-    """The network `name`, freshly initialised: float images (n, 48, 48, 1), 0..255, to probabilities (n, classes)."""
+def build_network(name: str, *, classes: int = 7, weights: Weights = "none") -> keras.Model:
+    """The network `name`: float images (n, 48, 48, 1), 0..255, to probabilities (n, classes).
+
+    Freshly initialised, or with `weights="imagenet"` for one of PRETRAINED.
+    """
     if name not in MODELS:
         raise RecipeError(f"there is no model {name!r}; expected one of {', '.join(MODELS)}")
+    if name in PRETRAINED:
+        return MODELS[name](classes=classes, weights=weights)
+    if weights != "none":
+        raise RecipeError(
+            f"{name} has no {weights} weights; expected weights=none with it, or a model of {', '.join(PRETRAINED)}"
+        )
     return MODELS[name](classes=classes)

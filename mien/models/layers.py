@@ -1,5 +1,6 @@
 """Layers that several networks share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -9,14 +10,19 @@ import keras
 class BatchNormalization(keras.layers.BatchNormalization):
     """Keras' BatchNormalization, trained with TensorFlow's fused kernel: the same numbers, about half the time on CPU.
 
-    Keras 3 composes moments, subtraction and scaling from separate TensorFlow ops. Prediction, export and the other
-    backends use Keras' own code.
+    Keras 3 composes moments, subtraction and scaling from separate TensorFlow ops. Prediction, export, the other
+    backends and whatever the kernel cannot do (inputs that are no pictures, channels first) use Keras' own code.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        if not (training and self.trainable and mask is None and keras.backend.backend() == "tensorflow"):
-            return super().call(inputs, training=training, mask=mask)
-        return self.train_fused(inputs)
+        if training and self.trainable and mask is None and self.fits_kernel(inputs):
+            return self.train_fused(inputs)
+        return super().call(inputs, training=training, mask=mask)
+
+    def fits_kernel(self, inputs: Any) -> bool:
+        pictures = len(inputs.shape) == 4 and self.axis in (-1, 3)
+        plain = self.scale and self.center and not (self.synchronized or self.renorm)
+        return pictures and plain and keras.backend.backend() == "tensorflow"
 
     def train_fused(self, inputs: Any) -> Any:
         # The one place where a backend is called by name: Keras has no op for it.
@@ -41,8 +47,24 @@ class BatchNormalization(keras.layers.BatchNormalization):
         statistic.assign(statistic * self.momentum + batch_value * (1.0 - self.momentum))
 
 
-def convolution(x: Any, filters: int, *, strides: int = 1) -> Any:
-    """Convolution 3×3, batch normalisation, ReLU."""
-    x = keras.layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
+@keras.saving.register_keras_serializable(package="mien")
+class PositionEmbedding(keras.layers.Layer):
+    """Adds to each token, (n, tokens, width), a vector learnt for its place."""
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        self.places = self.add_weight(
+            shape=tuple(input_shape[1:]), initializer=keras.initializers.TruncatedNormal(stddev=0.02), name="places"
+        )
+
+    def call(self, tokens: Any) -> Any:
+        return tokens + self.places
+
+
+def convolution(x: Any, filters: int, *, strides: int = 1, penalty: float = 0.0) -> Any:
+    """Convolution 3×3, batch normalisation, ReLU. `penalty`: what each squared kernel weight adds to the loss."""
+    regularizer = keras.regularizers.L2(penalty) if penalty else None
+    x = keras.layers.Conv2D(
+        filters, 3, strides=strides, padding="same", use_bias=False, kernel_regularizer=regularizer
+    )(x)
     x = BatchNormalization()(x)
     return keras.layers.ReLU()(x)

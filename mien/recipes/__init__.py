@@ -3,10 +3,38 @@
 from collections.abc import Callable
 
 from mien.errors import RecipeError
-from mien.recipes import baseline, demo
+from mien.recipes import (
+    baseline,
+    curriculum,
+    demo,
+    efficientnet,
+    improved,
+    resnet50,
+    smooth,
+    smooth_focal,
+    stronger_classes,
+    transformer,
+    vgg,
+    vgg_focal,
+    vgg_oversampled,
+)
 from mien.training.recipe import Recipe
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"baseline": baseline.recipe, "demo": demo.recipe}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "baseline": baseline.recipe,
+    "demo": demo.recipe,
+    "vgg": vgg.recipe,
+    "vgg_oversampled": vgg_oversampled.recipe,
+    "vgg_focal": vgg_focal.recipe,
+    "improved": improved.recipe,
+    "smooth": smooth.recipe,
+    "smooth_focal": smooth_focal.recipe,
+    "stronger_classes": stronger_classes.recipe,
+    "curriculum": curriculum.recipe,
+    "transformer": transformer.recipe,
+    "resnet50": resnet50.recipe,
+    "efficientnet": efficientnet.recipe,
+}
 
 
 def find_recipe(name: str) -> Recipe:

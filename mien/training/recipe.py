@@ -16,18 +16,33 @@ class Recipe:
 
     name: str
     model: str = "baseline"  # a file in models/
+    weights: Literal["none", "imagenet"] = "none"  # what a pretrained model starts from
     seed: int = 42  # of the split, the initial weights, the order of images and every random layer
     validation_share: float = 0.2  # of the training images
-    class_weights: bool = True  # weigh each class by 1 / its count
+
+    class_weights: bool = True  # weigh each class by 1 / its count among the images that training sees
+    oversample: str = ""  # a class to add changed copies of; none where empty
+    oversample_to: int = 8000  # images of that class at the full size of train/; scaled to the split
 
     flip: bool = True  # mirror half of the images
     rotation: float = 0.1  # largest turn each way, as a share of a full turn: 0.1 is 36°
     zoom: float = 0.1  # largest change of size each way, as a share
     shift: float = 0.05  # largest move each way, as a share of the side
+    stronger_classes: str = ""  # classes to change further, such as fearful,sad; none where empty
+    stronger_factor: float = 1.5  # how many times as far
 
-    loss: Literal["cross_entropy"] = "cross_entropy"
-    optimizer: Literal["adam"] = "adam"
-    learning_rate: float = 1e-3  # at the start
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    focal_gamma: float = 2.0
+    focal_alpha: float = 0.25
+    label_smoothing: float = 0.0
+
+    curriculum: Literal["none", "pilot"] = "none"  # easy images first, by the loss of a short pilot out of fold
+    curriculum_start: float = 0.3  # share of the images, the easiest, that the first epoch draws from
+    curriculum_epochs: int = 10  # epochs until all images take part
+
+    frozen_epochs: int = 0  # epochs that train a pretrained model's head alone, before all of it is fine-tuned
+    fine_tuning_rate: float = 1e-4  # learning rate from then on
+    learning_rate: float = 1e-3  # of Adam, at the start
     batch_size: int = 64
     epochs: int = 50  # at most
     plateau_patience: int = 5  # epochs without a lower validation loss before the learning rate falls
@@ -37,16 +52,24 @@ class Recipe:
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
 
     def __post_init__(self) -> None:
-        for field in ("batch_size", "epochs", "plateau_patience", "stop_patience"):
+        for field in (
+            "batch_size",
+            "epochs",
+            "plateau_patience",
+            "stop_patience",
+            "oversample_to",
+            "curriculum_epochs",
+        ):
             self.check(field, getattr(self, field) >= 1, "a whole number from 1")
-        for field in ("validation_share", "plateau_factor"):
+        for field in ("validation_share", "plateau_factor", "focal_alpha", "curriculum_start"):
             self.check(field, 0 < getattr(self, field) < 1, "a share between 0 and 1")
-        for field in ("zoom", "shift", "rotation"):
+        for field in ("zoom", "shift", "rotation", "label_smoothing"):
             self.check(field, 0 <= getattr(self, field) < 1, "a share from 0 to below 1")
-        for field in ("learning_rate", "minimum_learning_rate"):
+        for field in ("learning_rate", "minimum_learning_rate", "fine_tuning_rate", "stronger_factor"):
             self.check(field, getattr(self, field) > 0, "a number above 0")
+        for field in ("seed", "frozen_epochs", "focal_gamma"):
+            self.check(field, getattr(self, field) >= 0, "a number from 0")
         self.check("model", self.model in MODELS, f"one of {', '.join(MODELS)}")
-        self.check("seed", self.seed >= 0, "a whole number from 0")
 
     def check(self, field: str, holds: bool, expected: str) -> None:
         if not holds:

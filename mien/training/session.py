@@ -1,6 +1,9 @@
 """A recipe or a run's folder in, a trained run out: the whole line from pictures to a saved network."""
 
+import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -9,11 +12,12 @@ from mien.data.fetch import DRAWN, fetch, open_data
 from mien.data.splits import Splits, split
 from mien.emotions import Track
 from mien.errors import RunError
-from mien.evaluation.evaluate import evaluate
+from mien.evaluation.evaluate import evaluate, verify
 from mien.evaluation.report import Report
+from mien.training.explain import explanations
 from mien.training.progress import ShowProgress
 from mien.training.recipe import Recipe
-from mien.training.runs import Run, new_run_path
+from mien.training.runs import Run, describe_environment, new_run_path
 from mien.training.trained import load_trained
 from mien.training.trainer import train
 
@@ -51,23 +55,54 @@ def evaluate_run(
     data: str | None = None,
     protocol: str = "kaggle",
     without_duplicates: bool = False,
+    full: bool = False,
+    votes: Path | None = None,
     track: Track = untracked,
 ) -> Report:
-    """Judge the finished run at `path` on test images, and write the report into its folder."""
+    """Judge the finished run at `path` on test images. `full`: under corruptions too, and with pictures that explain."""
     run = Run.open(path)
     classifier = load_trained(run)
-    report = evaluate(
+    return evaluate(
         classifier,
         split_of(run, data=data, track=track),
         model=run.recipe.name,
         data=Path(run.split["data"]).name,
         protocol=protocol,
         without_duplicates=without_duplicates,
-        provenance={"recipe": run.recipe.to_dict(), "split": run.split, "environment": run.environment},
+        corruptions=full,
+        votes=votes,
+        explain=partial(explanations, classifier) if full else None,
+        provenance={
+            "recipe": run.recipe.to_dict(),
+            "split": run.split,
+            "trained with": run.environment,
+            "evaluated with": describe_environment(),
+        },
         history=run.history(),
     )
-    report.save(run.path)
-    return report
+
+
+def verify_report(report: Path, *, data: str | None = None, track: Track = untracked) -> list[str]:
+    """What the report.json in a run's folder claims and a new evaluation of that run does not bear out."""
+    claimed = read_report(report)
+    settings = claimed["provenance"]["evaluation"]
+    found = evaluate_run(
+        report.parent,
+        data=data,
+        protocol=settings["protocol"],
+        without_duplicates=settings["without_duplicates"],
+        track=track,
+    )
+    return verify(claimed, found)
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A report.json, or RunError where it is none."""
+    try:
+        claimed = json.loads(path.read_text(encoding="utf-8"))
+        return {"figures": claimed["figures"], "provenance": claimed["provenance"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} cannot be read ({error!r}); expected a report.json of `mien evaluate`") from error
 
 
 def split_of(run: Run, *, data: str | None = None, track: Track = untracked) -> Splits:

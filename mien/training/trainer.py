@@ -2,47 +2,212 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from mien.data.balance import class_weights
+from mien.data.balance import class_weights, original_names, oversample, refuse_straddling_copies
+from mien.data.dataset import Dataset
 from mien.data.splits import Splits
-from mien.errors import RunError
+from mien.emotions import Probabilities
+from mien.errors import RecipeError, RunError
 from mien.models import build_network
-from mien.training.augment import build_augmenter
-from mien.training.batches import Batches
+from mien.models.pretrained import freeze, unfreeze
+from mien.training.augment import Strength, build_augmenter
+from mien.training.batches import Batches, Order
+from mien.training.curriculum import Difficulties, easy_first
+from mien.training.losses import build_loss
 from mien.training.recipe import Recipe
 from mien.training.runs import Row, Run
 
 
-def train(recipe: Recipe, splits: Splits, run: Run, *, watchers: tuple[keras.callbacks.Callback, ...] = ()) -> Run:
+@dataclass(frozen=True)
+class Phase:
+    """Epochs `first` to before `last`, from 0, that train the same weights; `frozen`: all but a pretrained backbone."""
+
+    first: int
+    last: int
+    learning_rate: float
+    frozen: bool = False
+
+
+def train(
+    recipe: Recipe,
+    splits: Splits,
+    run: Run,
+    *,
+    difficulties: Difficulties | None = None,
+    watchers: tuple[keras.callbacks.Callback, ...] = (),
+) -> Run:
     """Train `recipe` on `splits.train`, watch `splits.validation`, keep the epoch with the lowest validation loss.
 
-    Goes on where `run` stopped, if it has epochs already. `watchers` see the training and change nothing.
+    Goes on where `run` stopped, if it has epochs already. difficulties: one for each image of `splits.train`, where the
+    recipe has a curriculum. `watchers` see the training and change nothing.
     Raises RunError when the data differ from those the run began with, or when the loss becomes NaN.
     """
     check_data(splits, run)
     keras.utils.set_random_seed(recipe.seed)
-    model = compile_model(recipe, classes=len(splits.train.classes))
-    done = restore(model, run)
-    if not is_complete(recipe, run.history()):
-        model.fit(
-            Batches(
-                splits.train.images, splits.train.labels, batch_size=recipe.batch_size, seed=recipe.seed, epoch=done
-            ),
-            validation_data=(splits.validation.images, splits.validation.labels),
-            validation_batch_size=256,
-            initial_epoch=done,
-            epochs=recipe.epochs,
-            class_weight=class_weights_of(recipe, splits),
-            callbacks=callbacks(recipe, run, watchers),
-            shuffle=False,  # Batches shuffles
-            verbose=0,
-        )
-    keep_best(model, run)
+    learning = oversampled(recipe, splits)
+    order = order_of(recipe, splits.train, learning, difficulties)
+    model = wrap(recipe, classes=len(learning.classes))
+    for phase in phases_of(recipe):
+        if is_over(phase, recipe, run.history()):
+            continue
+        prepare(model, recipe, phase, run)
+        fit(model, recipe, phase, learning, splits.validation, run, order=order, watchers=watchers)
+    keep_best(recipe, run, classes=len(learning.classes))
     return run
+
+
+def oversampled(recipe: Recipe, splits: Splits) -> Dataset:
+    """The images to learn from: those of `splits.train`, with copies where the recipe asks for them.
+
+    Validation is split before: copies must never straddle the two.
+    """
+    refuse_straddling_copies(splits)
+    if not recipe.oversample:
+        return splits.train
+    target = round(recipe.oversample_to * (1 - recipe.validation_share))
+    return oversample(splits.train, class_name=recipe.oversample, target=target, seed=recipe.seed)
+
+
+def order_of(recipe: Recipe, original: Dataset, learning: Dataset, difficulties: Difficulties | None) -> Order | None:
+    """The curriculum's order of `learning`; a copy is as hard as its original. None where there is no curriculum."""
+    if recipe.curriculum == "none":
+        return None
+    if difficulties is None:
+        raise RunError(f"curriculum is {recipe.curriculum!r}, but no difficulties were given; train with start_run()")
+    difficulty_of = dict(zip(original.names.tolist(), difficulties.tolist(), strict=True))
+    hardness = np.array([difficulty_of[name] for name in original_names(learning).tolist()])
+    return easy_first(hardness, start=recipe.curriculum_start, epochs=recipe.curriculum_epochs)
+
+
+def wrap(recipe: Recipe, *, classes: int) -> keras.Model:
+    """The network behind its augmenter. The two stay apart: what is saved has no random layers.
+
+    A random layer inside a saved network would run, and shift batch statistics, whenever the network is called
+    without `training=False`, ONNX export included.
+    """
+    keras.config.set_dtype_policy(recipe.precision)
+    try:
+        network = build_network(recipe.model, classes=classes, weights=recipe.weights)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    strength = Strength(recipe.flip, recipe.rotation, recipe.zoom, recipe.shift)
+    stronger = strength.times(recipe.stronger_factor) if recipe.stronger_classes else None
+    augmenter = build_augmenter(strength, stronger=stronger, seed=recipe.seed)
+    return keras.Model(augmenter.inputs, network(augmenter.output), name="training")
+
+
+def network_of(model: keras.Model) -> keras.Model:
+    """The network inside a model of `wrap`."""
+    return model.layers[-1]
+
+
+def phases_of(recipe: Recipe) -> tuple[Phase, ...]:
+    if not recipe.frozen_epochs:
+        return (Phase(0, recipe.epochs, recipe.learning_rate),)
+    return (
+        Phase(0, recipe.frozen_epochs, recipe.learning_rate, frozen=True),
+        Phase(recipe.frozen_epochs, recipe.epochs, recipe.fine_tuning_rate),
+    )
+
+
+def is_over(phase: Phase, recipe: Recipe, history: list[Row]) -> bool:
+    """Whether the history already reaches where EarlyStopping or the last epoch ends the phase."""
+    losses = [row["val_loss"] for row in history[phase.first : phase.last]]
+    if not losses:
+        return False
+    return len(history) >= phase.last or len(losses) - 1 - int(np.argmin(losses)) >= recipe.stop_patience
+
+
+def prepare(model: keras.Model, recipe: Recipe, phase: Phase, run: Run) -> None:
+    """Compile for `phase`, with the weights, and the optimizer if it is the phase's own, of the last finished epoch."""
+    done = len(run.history())
+    if done and done == phase.first:
+        model.load_weights(run.checkpoint(done))
+    if recipe.frozen_epochs:
+        (freeze if phase.frozen else unfreeze)(network_of(model))
+    compile_for(model, recipe, learning_rate=phase.learning_rate)
+    if done > phase.first:
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(run.checkpoint(done))
+
+
+def compile_for(model: keras.Model, recipe: Recipe, *, learning_rate: float) -> None:
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss=build_loss(
+            recipe.loss,
+            focal_gamma=recipe.focal_gamma,
+            focal_alpha=recipe.focal_alpha,
+            label_smoothing=recipe.label_smoothing,
+        ),
+        metrics=["accuracy"],
+    )
+
+
+def fit(
+    model: keras.Model,
+    recipe: Recipe,
+    phase: Phase,
+    learning: Dataset,
+    validation: Dataset,
+    run: Run,
+    *,
+    order: Order | None,
+    watchers: tuple[keras.callbacks.Callback, ...],
+) -> None:
+    done = len(run.history())
+    model.fit(
+        Batches(
+            learning.images,
+            targets_of(learning),
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            epoch=done,
+            order=order,
+            stronger=stronger_rows(recipe, learning),
+        ),
+        validation_data=validation_arrays(recipe, validation),
+        validation_batch_size=256,
+        initial_epoch=done,
+        epochs=phase.last,
+        class_weight=class_weights_of(recipe, learning),
+        callbacks=callbacks(recipe, phase, run, watchers),
+        shuffle=False,  # Batches shuffles
+        verbose=0,
+    )
+
+
+def targets_of(dataset: Dataset) -> Probabilities:
+    """One-hot float32 (n, classes)."""
+    targets: Probabilities = np.eye(len(dataset.classes), dtype=np.float32)[dataset.labels]
+    return targets
+
+
+def stronger_rows(recipe: Recipe, dataset: Dataset) -> np.ndarray | None:
+    """Which images are of the classes to change further; None where the recipe names none."""
+    if not recipe.stronger_classes:
+        return None
+    names = recipe.stronger_classes.split(",")
+    if unknown := [name for name in names if name not in dataset.classes]:
+        raise RecipeError(f"stronger_classes names {unknown[0]!r}; expected some of {', '.join(dataset.classes)}")
+    chosen: np.ndarray = np.isin(np.array(dataset.classes)[dataset.labels], names)
+    return chosen
+
+
+def validation_arrays(recipe: Recipe, validation: Dataset) -> tuple[Any, Probabilities]:
+    unchanged = np.zeros((len(validation), 1), bool)
+    inputs = (validation.images, unchanged) if recipe.stronger_classes else validation.images
+    return inputs, targets_of(validation)
+
+
+def class_weights_of(recipe: Recipe, learning: Dataset) -> Mapping[int, float] | None:
+    """Weights from the counts that training sees, copies included."""
+    return class_weights(learning.labels, classes=learning.classes) if recipe.class_weights else None
 
 
 def check_data(splits: Splits, run: Run) -> None:
@@ -55,60 +220,8 @@ def check_data(splits: Splits, run: Run) -> None:
             )
 
 
-def compile_model(recipe: Recipe, *, classes: int) -> keras.Model:
-    """The network behind its augmenter, ready to fit. The two stay apart: what is saved has no random layers.
-
-    A random layer inside a saved network would run, and shift batch statistics, whenever the network is called
-    without `training=False`, ONNX export included.
-    """
-    keras.config.set_dtype_policy(recipe.precision)
-    try:
-        network = build_network(recipe.model, classes=classes)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    augmenter = build_augmenter(
-        flip=recipe.flip, rotation=recipe.rotation, zoom=recipe.zoom, shift=recipe.shift, seed=recipe.seed
-    )
-    image = keras.Input(network.input_shape[1:], name="image")
-    model = keras.Model(image, network(augmenter(image)), name="training")
-    model.compile(
-        optimizer=keras.optimizers.Adam(recipe.learning_rate),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    return model
-
-
-def network_of(model: keras.Model) -> keras.Model:
-    """The network inside a model of `compile_model`."""
-    return model.layers[-1]
-
-
-def restore(model: keras.Model, run: Run) -> int:
-    """Load the last finished epoch, if there is one; returns the number of finished epochs."""
-    done = len(run.history())
-    if done:
-        model.optimizer.build(model.trainable_variables)
-        model.load_weights(run.checkpoint(done))
-    return done
-
-
-def is_complete(recipe: Recipe, history: list[Row]) -> bool:
-    """Whether the history already ends where EarlyStopping or the last epoch ends it."""
-    if not history:
-        return False
-    best = int(np.argmin([row["val_loss"] for row in history]))
-    return len(history) >= recipe.epochs or len(history) - 1 - best >= recipe.stop_patience
-
-
-def class_weights_of(recipe: Recipe, splits: Splits) -> Mapping[int, float] | None:
-    if not recipe.class_weights:
-        return None
-    return class_weights(splits.train.labels, classes=splits.train.classes)
-
-
 def callbacks(
-    recipe: Recipe, run: Run, watchers: tuple[keras.callbacks.Callback, ...]
+    recipe: Recipe, phase: Phase, run: Run, watchers: tuple[keras.callbacks.Callback, ...]
 ) -> list[keras.callbacks.Callback]:
     """In the order they act: the epoch is saved after the learning rate for the next one is known."""
     stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=recipe.stop_patience)
@@ -121,7 +234,7 @@ def callbacks(
     return [
         stopping,
         plateau,
-        Replay((stopping, plateau), run.history(), learning_rate=recipe.learning_rate),
+        Replay((stopping, plateau), run.history()[phase.first :], learning_rate=phase.learning_rate),
         Reseed(recipe.seed),
         StopOnNaN(),
         SaveEpoch(run),
@@ -129,12 +242,11 @@ def callbacks(
     ]
 
 
-def keep_best(model: keras.Model, run: Run) -> None:
+def keep_best(recipe: Recipe, run: Run, *, classes: int) -> None:
     """Save the best epoch's network in float32, whatever precision it was trained in."""
+    model = wrap(replace(recipe, precision="float32", weights="none"), classes=classes)
     model.load_weights(run.best_checkpoint)
-    network = build_network(run.recipe.model, classes=model.output_shape[-1])
-    network.set_weights(network_of(model).get_weights())
-    run.save_model(network)
+    run.save_model(network_of(model))
 
 
 class Replay(keras.callbacks.Callback):

@@ -9,11 +9,21 @@ import keras
 import numpy as np
 import pytest
 
-from mien.data.splits import Splits
-from mien.errors import RunError
+from mien.data.balance import oversample
+from mien.data.splits import Splits, split
+from mien.errors import DataError, RecipeError, RunError
 from mien.training.runs import Run
 from mien.training.trained import load_trained
-from mien.training.trainer import compile_model, network_of, train
+from mien.training.trainer import (
+    class_weights_of,
+    compile_for,
+    network_of,
+    order_of,
+    oversampled,
+    targets_of,
+    train,
+    wrap,
+)
 
 SAME_EACH_TIME = ("epoch", "accuracy", "loss", "val_accuracy", "val_loss", "learning_rate")
 
@@ -146,9 +156,11 @@ def test_one_training_step_has_the_golden_numbers(splits, small):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("golden numbers are TensorFlow's")
     keras.utils.set_random_seed(7)
-    model = compile_model(dataclasses.replace(small, model="baseline", seed=7), classes=7)
+    recipe = dataclasses.replace(small, model="baseline", seed=7)
+    model = wrap(recipe, classes=7)
+    compile_for(model, recipe, learning_rate=1e-3)
     before = model.predict(splits.test.images[:2], verbose=0)
-    step = model.train_on_batch(splits.train.images[:64], splits.train.labels[:64], return_dict=True)
+    step = model.train_on_batch(splits.train.images[:64], targets_of(splits.train)[:64], return_dict=True)
     norm = np.sqrt(sum(np.sum(weights**2) for weights in network_of(model).get_weights()))
     assert before[0] == pytest.approx(GOLDEN_PREDICTION, abs=1e-5)
     assert step["loss"] == pytest.approx(GOLDEN_LOSS, abs=1e-4)
@@ -158,3 +170,82 @@ def test_one_training_step_has_the_golden_numbers(splits, small):
 GOLDEN_PREDICTION = [0.144372, 0.141581, 0.143435, 0.143372, 0.142873, 0.142636, 0.141730]
 GOLDEN_LOSS = 2.125465
 GOLDEN_NORM = 37.1938
+
+
+CHOICES = {
+    "oversampling": {"oversample": "disgusted", "oversample_to": 60},
+    "focal loss": {"loss": "focal"},
+    "label smoothing": {"label_smoothing": 0.1},
+    "smoothing on focal": {"loss": "focal", "label_smoothing": 0.1},
+    "stronger classes": {"stronger_classes": "fearful,sad"},
+    "no augmentation": {"flip": False, "rotation": 0.0, "zoom": 0.0, "shift": 0.0},
+}
+
+
+@pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
+def test_every_choice_trains_stops_and_goes_on(splits, small, new_run, stop_after, choices):
+    recipe = dataclasses.replace(small, epochs=2, **choices)
+    run = new_run(recipe)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, splits, run, watchers=(stop_after(1),))
+    train(recipe, splits, run)
+    assert [row["epoch"] for row in run.history()] == [1, 2]
+    assert load_trained(run).predict(splits.test.images[:3]).shape == (3, 7)
+
+
+def test_class_weights_are_those_of_the_oversampled_images(splits, small):
+    recipe = dataclasses.replace(small, oversample="disgusted", oversample_to=100)
+    learning = oversampled(recipe, splits)
+    assert learning.counts()[1] == 80  # 100, scaled to the split
+    before, after = (class_weights_of(recipe, part) for part in (splits.train, learning))
+    assert after[1] == pytest.approx(len(learning) / (7 * 80))
+    assert after[1] < before[1]
+
+
+def test_copies_across_the_split_are_refused(drawn, splits, small, new_run):
+    """The wrong order: copies are made first, and the split tears them from their originals."""
+    wrong = split(oversample(drawn.training, class_name="disgusted", target=60, seed=0))
+    wrong = Splits(wrong.train, wrong.validation, splits.test)
+    run = Run.create(new_run(small).path.with_name("wrong"), small, split=wrong.to_dict())
+    with pytest.raises(DataError, match="share their original.*split the original images, then oversample"):
+        train(small, wrong, run)
+
+
+def test_a_curriculum_shows_easy_images_first(splits, small, new_run):
+    difficulties = np.random.default_rng(0).random(len(splits.train))
+    recipe = dataclasses.replace(small, epochs=2, curriculum="pilot", curriculum_start=0.25, curriculum_epochs=4)
+    order = order_of(recipe, splits.train, splits.train, difficulties)
+    first, last = order(np.random.default_rng(1), 0), order(np.random.default_rng(1), 4)
+    assert len(first) == len(last) == len(splits.train)
+    assert difficulties[first].max() <= np.quantile(difficulties, 0.26)
+    assert sorted(last.tolist()) == list(range(len(splits.train)))
+    assert train(recipe, splits, new_run(recipe), difficulties=difficulties).finished
+
+
+def test_a_curriculum_without_difficulties_is_refused(splits, small, new_run):
+    recipe = dataclasses.replace(small, curriculum="pilot")
+    with pytest.raises(RunError, match="no difficulties"):
+        train(recipe, splits, new_run(recipe))
+
+
+def test_an_unknown_class_is_answered_with_the_right_ones(splits, small, new_run):
+    recipe = dataclasses.replace(small, stronger_classes="fear")
+    with pytest.raises(RecipeError, match="'fear'; expected some of angry, disgusted, fearful"):
+        train(recipe, splits, new_run(recipe))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("epochs", "batches"), [(1, 0), (2, 0)])
+def test_two_phases_freeze_then_fine_tune_and_resume(splits, small, new_run, stop_after, epochs, batches):
+    few = Splits(
+        splits.train.take(np.arange(0, len(splits.train), 8)), splits.validation.take(np.arange(8)), splits.test
+    )
+    recipe = dataclasses.replace(
+        small, model="efficientnet", epochs=3, frozen_epochs=1, batch_size=16, class_weights=False
+    )
+    run = Run.create(new_run(small).path.with_name("two"), recipe, split={"data": "drawn", **few.to_dict()})
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, few, run, watchers=(stop_after(epochs, batches),))
+    train(recipe, few, run)
+    assert [row["epoch"] for row in run.history()] == [1, 2, 3]
+    assert [round(row["learning_rate"], 6) for row in run.history()] == [1e-3, 1e-4, 1e-4]

@@ -1,0 +1,146 @@
+"""How many images a second `mien train baseline` learns from, beside the script it grew from. Writes one CSV.
+
+Both sides train the same network on the same files, epoch by epoch in turns, so that a noisy machine is noisy for both.
+Run: make bench, or python benchmarks/train_step.py --data DIR --images 2560 --rounds 5
+"""
+
+import csv
+import os
+import statistics
+import sys
+import tempfile
+import time
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "tensorflow"  # the script it grew from knows no other
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from PIL import Image
+
+from mien.data.balance import class_weights
+from mien.data.dataset import Dataset
+from mien.data.fetch import open_data
+from mien.files import replacing
+from mien.recipes import find_recipe
+from mien.training.batches import Batches
+from mien.training.runs import describe_environment
+from mien.training.trainer import compile_for, targets_of, wrap
+
+RESULTS = Path(__file__).parent / "results" / "train_step.csv"
+Epoch = Callable[[], None]
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--data", default=None)
+    parser.add_argument("--images", type=int, default=2560)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    training = open_data(arguments.data).training
+    chosen = np.random.default_rng(0).permutation(len(training))[: arguments.images]
+    with tempfile.TemporaryDirectory() as folder:
+        faces = training.take(np.sort(chosen))
+        write_tree(faces, Path(folder))
+        sides = {"seed script": seed_epoch(Path(folder), faces), "mien train baseline": mien_epoch(faces)}
+        write_results(measure(sides, len(faces), arguments.rounds))
+
+
+def write_tree(faces: Dataset, folder: Path) -> None:
+    """The folder a class that the script's directory loader reads."""
+    for row, (label, image) in enumerate(zip(faces.labels, faces.images, strict=True)):
+        path = folder / faces.classes[label] / f"{row}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image[..., 0]).save(path)
+
+
+def measure(sides: dict[str, Epoch], images: int, rounds: int) -> list[dict[str, str | float]]:
+    """Images a second of each side, median of `rounds`; the first epoch of each, which compiles, does not count."""
+    speeds: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds + 1):
+        for name, epoch in sides.items():
+            began = time.perf_counter()
+            epoch()
+            if number:
+                speeds[name].append(images / (time.perf_counter() - began))
+                print(f"round {number}: {name} {speeds[name][-1]:.0f} images/s", file=sys.stderr)
+    ratios = [ours / theirs for theirs, ours in zip(*speeds.values(), strict=True)]
+    rows: list[dict[str, str | float]] = [
+        {"what": name, "unit": "images/s", **spread(values)} for name, values in speeds.items()
+    ]
+    return [*rows, {"what": "mien / seed", "unit": "ratio of the same round", **spread(ratios)}]
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {
+        "median": round(statistics.median(values), 2),
+        "lowest": round(min(values), 2),
+        "highest": round(max(values), 2),
+        "rounds": len(values),
+    }
+
+
+def write_results(rows: list[dict[str, str | float]]) -> None:
+    environment = describe_environment()
+    constant = {name: environment[name] for name in ("backend", "processor", "cores", "git_commit", "started")}
+    with replacing(RESULTS) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*rows[0], *constant])
+        writer.writeheader()
+        writer.writerows({**row, **constant} for row in rows)
+    print(RESULTS.read_text(encoding="utf-8"))
+
+
+def mien_epoch(faces: Dataset) -> Epoch:
+    """One epoch as `mien train baseline` runs it."""
+    recipe = find_recipe("baseline")
+    model = wrap(recipe, classes=len(faces.classes))
+    compile_for(model, recipe, learning_rate=recipe.learning_rate)
+    batches = Batches(faces.images, targets_of(faces), batch_size=recipe.batch_size, seed=recipe.seed)
+    weights = class_weights(faces.labels, classes=faces.classes)
+    return lambda: model.fit(batches, class_weight=weights, shuffle=False, verbose=0)
+
+
+def seed_epoch(folder: Path, faces: Dataset) -> Epoch:
+    """One epoch as the original script runs it: directory loader, random layers in the network, `fit`."""
+    loader = keras.utils.image_dataset_from_directory(
+        folder, image_size=(48, 48), color_mode="grayscale", batch_size=64, seed=42, verbose=False
+    )
+    batches = loader.shuffle(5000).prefetch(tf.data.AUTOTUNE)
+    model = seed_network()
+    weights = class_weights(faces.labels, classes=faces.classes)
+    return lambda: model.fit(batches, class_weight=weights, verbose=0)
+
+
+def seed_network() -> keras.Model:
+    inputs = keras.Input((48, 48, 1))
+    x = keras.Sequential(
+        [
+            layers.RandomFlip("horizontal"),
+            layers.RandomRotation(0.1),
+            layers.RandomZoom(0.1),
+            layers.RandomTranslation(0.05, 0.05),
+        ]
+    )(inputs)
+    x = layers.Rescaling(1.0 / 255)(x)
+    for filters in (32, 64, 128):
+        for _ in range(2):
+            x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+            x = layers.BatchNormalization()(x)
+            x = layers.ReLU()(x)
+        x = layers.MaxPooling2D()(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(0.3)(x)
+    x = layers.Dense(128, activation="relu")(x)
+    x = layers.Dropout(0.2)(x)
+    model = keras.Model(inputs, layers.Dense(7, activation="softmax")(x))
+    model.compile(keras.optimizers.Adam(1e-3), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+if __name__ == "__main__":
+    main()
