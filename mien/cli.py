@@ -161,6 +161,63 @@ def audit(data: str | None = None, /, *, out: Path = Path("audit"), json: bool =
 
 
 @app.command
+def doubts(
+    recipe: str = "demo",
+    /,
+    *changes: str,
+    data: Data = None,
+    out: Path = Path("doubts"),
+    folds: int = 5,
+) -> None:
+    """List the training labels most likely wrong, judged by networks that did not learn from them.
+
+    Args:
+        recipe: What to train, once a fold.
+        changes: Choices of the recipe to change, each as field=value.
+        out: Where doubts.json and doubts.html (with the pictures) go, and finished folds; a second call goes on there.
+        folds: How many parts the training images are dealt into.
+    """
+    choose_backend(None)
+    with extra("train"):
+        from mien.recipes import find_recipe
+        from mien.training.session import find_label_doubts
+    found = find_label_doubts(find_recipe(recipe).override(*changes), data=data, out=out, folds=folds, track=track)
+    table = Table("image", "labelled", "reads as", "sure", box=SIMPLE_HEAD)
+    for doubt in found[:20]:
+        table.add_row(doubt.name, doubt.labelled, doubt.suggested, f"{doubt.suggested_confidence:.0%}")
+    console.print(table)
+    err.print(f"{len(found):,} doubtful labels; written: {out / 'doubts.html'}", highlight=False, soft_wrap=True)
+
+
+@data.command
+def oversample(
+    *,
+    class_name: Annotated[str, Parameter(name="--class")],
+    to: int,
+    out: Path,
+    data: Data = None,
+    seed: int = 42,
+) -> None:
+    """Write the training images, with changed copies added to one class, as PNGs for use elsewhere.
+
+    Split first: a validation set carved from this folder would hold copies of training images.
+
+    Args:
+        class_name: The class to add to.
+        to: How many images it is to have.
+        out: A new folder; a folder a class below it.
+        seed: Of the changes.
+    """
+    from mien.data.balance import oversample as add_copies
+    from mien.data.balance import write_images
+    from mien.data.fetch import open_data
+
+    training = open_data(data, track=track).training
+    write_images(add_copies(training, class_name=class_name, target=to, seed=seed), out)
+    print(out)
+
+
+@app.command
 def recipes() -> None:
     """List the recipes."""
     choose_backend(None)

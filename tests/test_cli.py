@@ -53,6 +53,27 @@ def test_evaluate_json_is_json_alone_and_equals_the_file(finished):
     assert printed["provenance"]["split"]["validation_images_also_in_train"] == 0
 
 
+def test_verify_says_whether_a_report_holds(finished):
+    assert mien("evaluate", "run", cwd=finished).returncode == 0
+    report = finished / "run" / "report.json"
+    holds = mien("evaluate", "run/report.json", "--verify", cwd=finished)
+    assert (holds.returncode, holds.stdout.strip()) == (0, "run/report.json holds"), holds.stderr
+    told = report.read_text()
+    accuracy = json.loads(told)["figures"]["accuracy"]["value"]
+    report.write_text(told.replace(f'"value": {accuracy}', f'"value": {accuracy + 0.01}', 1))
+    broken = mien("evaluate", "run/report.json", "--verify", cwd=finished)
+    assert broken.returncode == 1
+    assert f"accuracy is {accuracy:.4f}; the report says {accuracy + 0.01:.4f}" in broken.stderr
+    report.write_text(told)
+
+
+def test_audit_writes_what_it_found(tmp_path):
+    done = mien("audit", "drawn", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["figures"]["images"] == 3500
+    assert {path.name for path in (tmp_path / "audit").iterdir()} == {"audit.json", "audit.csv", "audit.html"}
+
+
 def test_data_info_counts(tmp_path):
     done = mien("data", "info", "--data", "drawn", "--json", cwd=tmp_path)
     facts = json.loads(done.stdout)
@@ -75,6 +96,8 @@ def test_recipes_are_listed(tmp_path):
         (["train", "--resume", "nowhere"], "nowhere is no run"),
         (["train", "baseline", "--resume", "nowhere"], "expected no recipe"),
         (["evaluate", "nowhere"], "nowhere is no run"),
+        (["evaluate", "run/recipe.json", "--verify"], "expected a report.json"),
+        (["audit", "nowhere"], "nowhere does not exist"),
         (["evaluate", "run", "--protocol", "official"], "expected FER2013 itself"),
         (["train", "--resume", "run"], "run is finished after 2 epochs"),
         (["train", "baseline", "--data", "drawn", "--out", "run"], "run is not empty"),

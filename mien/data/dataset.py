@@ -282,61 +282,62 @@ def usage_of(names: Names, labels: Labels) -> Names:
 
 def load_csv(source: Path, *, skip_bad: bool, track: Track) -> Dataset:
     """Read fer2013.csv (emotion, pixels, Usage), naming and ordering its images as the folder tree does."""
-    images, labels, usage, skipped = read_rows(source, skip_bad=skip_bad, track=track)
-    in_training = usage == TRAINING
-    order = np.lexsort((labels, ~in_training))
-    images, labels, usage = images[order], labels[order], usage[order]
-    parts = np.where(usage == TRAINING, "train", "test")
-    numbers: Counter[tuple[str, int]] = Counter()
-    names = []
-    for part, label in zip(parts.tolist(), labels.tolist(), strict=True):
-        names.append(f"{part}/{EMOTIONS[label]}/im{numbers[part, label]}.png")
-        numbers[part, label] += 1
-    return Dataset(images, labels, np.array(names), usage, skipped=tuple(skipped))
+    images, labels, numbers, usage, skipped = read_rows(source, skip_bad=skip_bad, track=track)
+    order = np.lexsort((numbers, labels, usage != TRAINING))
+    parts = np.where(usage[order] == TRAINING, "train", "test").tolist()
+    places = zip(parts, labels[order].tolist(), numbers[order].tolist(), strict=True)
+    names = np.array([f"{part}/{EMOTIONS[label]}/im{number}.png" for part, label, number in places])
+    return Dataset(images[order], labels[order], names, usage[order], skipped=tuple(skipped))
 
 
-def read_rows(source: Path, *, skip_bad: bool, track: Track) -> tuple[Images, Labels, Names, list[str]]:
-    """Image48, labels and Usage of every row of fer2013.csv, in the file's order; and a line for each bad row."""
+def read_rows(source: Path, *, skip_bad: bool, track: Track) -> tuple[Images, Labels, Labels, Names, list[str]]:
+    """Pixels, labels, numbers within part and class, and Usage of every row, in the file's order; a line a bad row."""
     with source.open(newline="", encoding="utf-8") as file:
-        lines = sum(1 for _ in file) - 1
-    images = np.empty((max(lines, 0), SIZE, SIZE, 1), np.uint8)
-    labels: list[int] = []
-    usage: list[str] = []
+        lines = max(sum(1 for _ in file) - 1, 0)
+    images = np.empty((lines, SIZE, SIZE, 1), np.uint8)
+    places: list[tuple[int, int, str]] = []
+    counts: Counter[tuple[bool, int]] = Counter()
     skipped: list[str] = []
     with source.open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
         if rows.fieldnames is None or not {"emotion", "pixels", "Usage"} <= set(rows.fieldnames):
             raise DataError(f"{source} has columns {rows.fieldnames}; expected emotion, pixels and Usage")
-        for number, row in zip(
-            track([str(line) for line in range(2, lines + 2)], "decoding faces"), rows, strict=False
-        ):
+        for line, row in zip(track([str(line) for line in range(2, lines + 2)], "decoding faces"), rows, strict=False):
             try:
-                images[len(labels)], label, part = parse_row(row)
+                label, usage = parse_place(row)
+                # A row with bad pixels keeps its number: the names of those after it must not move.
+                number = counts[usage == TRAINING, label]
+                counts[usage == TRAINING, label] += 1
+                images[len(places)] = parse_pixels(row["pixels"] or "")
+                places.append((label, number, usage))
             except DataError as error:
                 if not skip_bad:
-                    raise DataError(f"{source}, line {number}: {error}") from error
-                skipped.append(f"{source}, line {number}: {error}")
-            else:
-                labels.append(label)
-                usage.append(part)
-    if not labels:
+                    raise DataError(f"{source}, line {line}: {error}") from error
+                skipped.append(f"{source}, line {line}: {error}")
+    if not places:
         raise DataError(f"{source} has no usable row; expected FER2013's emotion, pixels and Usage")
-    return images[: len(labels)], np.array(labels, dtype=np.int64), np.array(usage), skipped
+    labels, numbers, usages = zip(*places, strict=True)
+    return images[: len(places)], np.array(labels, np.int64), np.array(numbers, np.int64), np.array(usages), skipped
 
 
-def parse_row(row: dict[str, str]) -> tuple[Image48, int, str]:
-    """Image48, label and Usage of one row of fer2013.csv."""
+def parse_place(row: dict[str, str]) -> tuple[int, str]:
+    """Label and Usage of one row of fer2013.csv."""
     emotion, usage = row["emotion"], row["Usage"]
     if emotion not in map(str, range(len(CSV_EMOTIONS))):
         raise DataError(f"emotion is {emotion!r}; expected 0 to {len(CSV_EMOTIONS) - 1}")
     if usage not in (TRAINING, PUBLIC, PRIVATE):
         raise DataError(f"Usage is {usage!r}; expected {TRAINING}, {PUBLIC} or {PRIVATE}")
+    return EMOTIONS.index(CSV_EMOTIONS[int(emotion)]), usage
+
+
+def parse_pixels(text: str) -> Image48:
+    """The 2,304 numbers of one row as an image."""
     try:
-        pixels = np.array((row["pixels"] or "").split(), dtype=np.int64)
+        pixels = np.array(text.split(), dtype=np.int64)
     except ValueError as error:
         raise DataError(f"pixels are not whole numbers ({error}); expected {SIZE * SIZE} of 0 to 255") from error
     if len(pixels) != SIZE * SIZE:
         raise DataError(f"there are {len(pixels)} pixels; expected {SIZE * SIZE}")
     if pixels.min() < 0 or pixels.max() > 255:
         raise DataError(f"pixels go from {pixels.min()} to {pixels.max()}; expected 0 to 255")
-    return pixels.astype(np.uint8).reshape(SIZE, SIZE, 1), EMOTIONS.index(CSV_EMOTIONS[int(emotion)]), usage
+    return pixels.astype(np.uint8).reshape(SIZE, SIZE, 1)

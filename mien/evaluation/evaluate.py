@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from mien.data.dataset import PRIVATE, PUBLIC, Dataset
 from mien.data.splits import Splits, find_leaks
 from mien.data.votes import load_votes
-from mien.emotions import Images, Probabilities
+from mien.emotions import Images, Indices, Probabilities
 from mien.errors import DataError, RecipeError
 from mien.evaluation.annotators import measure_votes
 from mien.evaluation.calibration import Calibration, fit_calibration
@@ -26,6 +26,7 @@ STRONGEST = 5
 Explainer = Callable[[Dataset, Probabilities], Mapping[str, Picture]]
 
 
+@runtime_checkable
 class Classifier(Protocol):
     """Whatever predicts: a Keras network, an ONNX file, an ensemble, somebody else's model."""
 
@@ -58,7 +59,7 @@ def evaluate(
     provenance: Mapping[str, Any],
     history: History = (),
 ) -> Report:
-    """Judge `classifier` on the test images of `protocol`, on those that no training image equals if so asked.
+    """Judge `classifier` on the test images of `protocol`, on those alone that occur nowhere else if so asked.
 
     The headline figures are the classifier's own, single view. Calibration is fitted on validation alone and reported
     beside them. model, data: their names, for a reader. corruptions: predict the test images 45 times more, corrupted.
@@ -66,8 +67,12 @@ def evaluate(
     provenance: whatever else pins the figures down.
     """
     parts = choose_parts(splits, protocol)
-    distinct = np.setdiff1d(np.arange(len(parts.test)), find_leaks(parts.train, parts.test))
+    distinct = np.setdiff1d(np.arange(len(parts.test)), seen_before(splits, parts))
     test = parts.test.take(distinct) if without_duplicates else parts.test
+    if len(test) == 0:
+        raise DataError(
+            "there are no test images; expected some in test/, or with the Usage that the protocol tests on"
+        )
     probabilities = classifier.predict(test.images)
     calibration = calibrate(classifier, parts)
     figures = measure(test.labels, probabilities, classes=test.classes)
@@ -91,12 +96,18 @@ def evaluate(
                 before=figures,
                 after=measure(test.labels, calibration.apply(probabilities), classes=test.classes),
             ),
-            duplicates={"test images that equal a training image": len(parts.test) - len(distinct)},
+            duplicates={"test images that equal a training or validation image": len(parts.test) - len(distinct)},
             corruptions=measure_corruptions(classifier, test) if corruptions else None,
             votes=measure_votes(load_votes(votes, test), probabilities, classes=test.classes) if votes else None,
             explanations=explain(test, probabilities) if explain else None,
         ),
     )
+
+
+def seen_before(splits: Splits, parts: Splits) -> Indices:
+    """Rows of the test part whose pixels something was learned, chosen or calibrated on."""
+    known = (splits.train, splits.validation, parts.validation)
+    return np.unique(np.concatenate([find_leaks(part, parts.test) for part in known]))
 
 
 def calibrate(classifier: Classifier, splits: Splits) -> Calibration:

@@ -1,7 +1,5 @@
 """Difficulties in, an order for each epoch out: easy images first, all of them in the end (Bengio et al. 2009)."""
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float
 
@@ -35,9 +33,3 @@ def pilot_difficulties(labels: Labels, out_of_fold: Probabilities) -> Difficulti
     chosen = out_of_fold[np.arange(len(labels)), labels].astype(np.float64)
     losses: Difficulties = -np.log(np.clip(chosen, 1e-7, 1))
     return losses
-
-
-def describe(difficulties: Difficulties) -> dict[str, Any]:
-    """What a run keeps of its curriculum."""
-    quartiles = np.quantile(difficulties, (0, 0.25, 0.5, 0.75, 1)).tolist()
-    return {"images": len(difficulties), "quartiles": quartiles}

@@ -73,12 +73,16 @@ def explain_mistakes(
     missed = occlusion_maps(classifier.predict, images, targets=targets)
     nothing = np.zeros((SIZE, SIZE), np.float32)
     return {
-        f"mistake {place}, {mistake.labelled} read as {mistake.predicted} ({mistake.confidence:.0%}): "
+        f"mistake {place}, {mistake.labelled} read as {mistake.predicted} ({sure(mistake.confidence)}): "
         "the face, where the network looks, what it misses when hidden": np.concatenate(
             [overlay(image, heat) for heat in (nothing, looked[place - 1], stretch(missed[place - 1]))]
         )
         for place, (mistake, image) in enumerate(zip(worst, images, strict=True), start=1)
     }
+
+
+def sure(confidence: float) -> str:
+    return f"{confidence:.0%}" if confidence < 0.995 else ">99%"
 
 
 def grad_cam(network: keras.Model, images: Images, *, targets: Labels) -> Heats:
@@ -88,7 +92,7 @@ def grad_cam(network: keras.Model, images: Images, *, targets: Labels) -> Heats:
     speaks for the class. Raises RunError where the network has no feature map, or its backend no slopes.
     """
     features, scores = find_feature_map(network), find_scores(network)
-    stem, head = keras.Model(network.inputs, features), keras.Model(features, scores.input)
+    stem, head = keras.Model(network.input, features), keras.Model(features, scores.input)
     directions = keras.ops.convert_to_numpy(scores.kernel).T[targets]
     heats = np.zeros((len(images), SIZE, SIZE), np.float32)
     for start in range(0, len(images), BATCH):
@@ -204,10 +208,11 @@ def overlay(image: Image48, heat: Heat) -> Picture:
     places = np.linspace(0, 1, len(RED))
     colour = np.concatenate([np.interp(strength, places, tone) for tone in (RED, GREEN, BLUE)], axis=-1)
     opacity = STRONGEST * strength
-    return (grey + opacity * (colour - grey)).round().astype(np.uint8)
+    picture: Picture = (grey + opacity * (colour - grey)).round().astype(np.uint8)
+    return picture
 
 
-def magnify(values: Heat, largest: float) -> Magnified:
+def magnify(values: Heat, largest: int) -> Magnified:
     """`values` at SIDE × SIDE, 0..largest: cubic interpolation may overshoot."""
     enlarged = Image.fromarray(values).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     magnified: Magnified = np.asarray(enlarged).clip(0, largest)[..., np.newaxis]

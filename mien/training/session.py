@@ -1,6 +1,7 @@
 """A recipe or a run's folder in, a trained run out: the whole line from pictures to a saved network."""
 
 import json
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,20 @@ from mien.data.fetch import DRAWN, fetch, open_data
 from mien.data.splits import Splits, split
 from mien.emotions import Track
 from mien.errors import RunError
+from mien.evaluation.doubts_page import Doubt, doubts_page
 from mien.evaluation.evaluate import evaluate, verify
 from mien.evaluation.report import Report
+from mien.files import write_json, write_text
+from mien.training.curriculum import Difficulties, pilot_difficulties
+from mien.training.doubts import find_doubts, out_of_fold
 from mien.training.explain import explanations
 from mien.training.progress import ShowProgress
 from mien.training.recipe import Recipe
 from mien.training.runs import Run, describe_environment, new_run_path
 from mien.training.trained import load_trained
 from mien.training.trainer import train
+
+PILOT_EPOCHS, PILOT_FOLDS = 4, 2  # enough to tell easy faces from hard ones
 
 
 def start_run(
@@ -127,6 +134,7 @@ def train_aloud(run: Run, splits: Splits, console: Console) -> Run:
             recipe,
             splits,
             run,
+            difficulties=find_difficulties(run, splits.train, console),
             watchers=(ShowProgress(console, epochs=recipe.epochs, images=len(splits.train)),),
         )
     except KeyboardInterrupt:
@@ -134,6 +142,27 @@ def train_aloud(run: Run, splits: Splits, console: Console) -> Run:
             f"stopped; {len(run.history())} epochs are kept. Go on with: mien train --resume {run.path}", soft_wrap=True
         )
         raise
+
+
+def find_difficulties(run: Run, train_part: Dataset, console: Console) -> Difficulties | None:
+    """How hard a short pilot finds each training image it did not learn from; kept in the run's folder."""
+    if run.recipe.curriculum == "none":
+        return None
+    console.print("sorting faces by difficulty with a short pilot")
+    pilot = Recipe(name="pilot", model="compact", epochs=PILOT_EPOCHS, class_weights=False, seed=run.recipe.seed)
+    folds = out_of_fold(pilot, train_part, folder=run.path / "pilot", folds=PILOT_FOLDS)
+    return pilot_difficulties(train_part.labels, folds)
+
+
+def find_label_doubts(
+    recipe: Recipe, *, data: str | None, out: Path, folds: int = 5, track: Track = untracked
+) -> tuple[Doubt, ...]:
+    """The training labels that out-of-fold predictions doubt; writes doubts.json and doubts.html into `out`."""
+    training = open_data(data, track=track).training
+    doubts = find_doubts(training, out_of_fold(recipe, training, folder=out, folds=folds))
+    write_json(out / "doubts.json", [asdict(doubt) for doubt in doubts])
+    write_text(out / "doubts.html", doubts_page(doubts, training))
+    return doubts
 
 
 def describe_start(run: Run, train_part: Dataset, console: Console) -> None:

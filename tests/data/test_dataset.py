@@ -72,6 +72,20 @@ def test_csv_gives_every_image_its_label_and_a_name_in_order(drawn, tmp_path):
     assert loaded.names[0] == "train/angry/im0.png"
 
 
+def test_a_skipped_row_does_not_rename_those_after_it(drawn, tmp_path):
+    usage = np.where(drawn.usage == TRAINING, TRAINING, PUBLIC)
+    path = write_csv(drawn, tmp_path / "fer2013.csv", usage)
+    whole = load_dataset(path)
+    lines = path.read_text().splitlines()
+    emotion, pixels, part = lines[1].split(",")
+    lines[1] = f"{emotion},{pixels[:20]},{part}"
+    path.write_text("\n".join(lines))
+    rest = load_dataset(path, skip_bad=True)
+    image_of = dict(zip(whole.names.tolist(), image_hashes(whole.images), strict=True))
+    assert len(rest) == len(whole) - 1
+    assert [image_of[name] for name in rest.names.tolist()] == image_hashes(rest.images).tolist()
+
+
 def test_folder_holding_the_csv_is_found(drawn, tmp_path):
     usage = np.where(drawn.usage == TRAINING, TRAINING, PRIVATE)
     write_csv(drawn, tmp_path / "fer2013.csv", usage)

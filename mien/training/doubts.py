@@ -1,0 +1,120 @@
+"""A recipe and training images in, the labels most likely wrong out: every image is judged by a network new to it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from jaxtyping import Float64
+
+from mien.data.dataset import TEST, TRAINING, Dataset, image_hashes
+from mien.data.splits import Splits, split, stratified_groups
+from mien.emotions import Labels, Probabilities
+from mien.errors import DataError, RecipeError, RunError
+from mien.evaluation.doubts_page import Doubt
+from mien.evaluation.metrics import check_probabilities
+from mien.files import replacing, write_json
+from mien.training.recipe import Recipe
+from mien.training.runs import Run
+from mien.training.trained import load_trained
+from mien.training.trainer import train
+
+TrainFold = Callable[[Recipe, Splits], Probabilities]  # learns from train and validation, predicts test
+
+
+def find_doubts(dataset: Dataset, probabilities: Probabilities) -> tuple[Doubt, ...]:
+    """The labels that confident learning doubts (Northcutt, Jiang & Chuang 2021), the most doubtful first.
+
+    probabilities (n, classes): out of fold, a row an image. A class's threshold is the mean probability that its own
+    images give it. Of the classes whose threshold an image reaches, the likeliest is suggested, if it is likelier than
+    the label. Ranked by the margin between the two. Raises DataError as `measure` does.
+    """
+    check_probabilities(dataset.labels, probabilities, dataset.classes)
+    own = probabilities[np.arange(len(dataset)), dataset.labels]
+    reached = np.where(probabilities >= thresholds(dataset.labels, probabilities), probabilities, 0)
+    suggested, confidence = reached.argmax(axis=1), reached.max(axis=1)
+    doubtful = np.flatnonzero(confidence > own)
+    ranked = doubtful[np.argsort((own - confidence)[doubtful], kind="stable")]
+    return tuple(
+        Doubt(
+            index=row,
+            name=str(dataset.names[row]),
+            labelled=dataset.classes[dataset.labels[row]],
+            suggested=dataset.classes[suggested[row]],
+            self_confidence=float(own[row]),
+            suggested_confidence=float(confidence[row]),
+        )
+        for row in ranked.tolist()
+    )
+
+
+def thresholds(labels: Labels, probabilities: Probabilities) -> Float64[np.ndarray, " classes"]:
+    """Each class's mean probability over the images labelled so; infinite for a class without images."""
+    return np.array(
+        [
+            column[labels == label].mean(dtype=np.float64) if (labels == label).any() else np.inf
+            for label, column in enumerate(probabilities.T)
+        ]
+    )
+
+
+def train_and_predict(recipe: Recipe, splits: Splits) -> Probabilities:
+    """Predictions for `splits.test` by a network that learnt from the rest, in a run that is not kept."""
+    with TemporaryDirectory(prefix="mien-") as folder:
+        run = Run.create(Path(folder), recipe, split=splits.to_dict())
+        return load_trained(train(recipe, splits, run)).predict(splits.test.images)
+
+
+def out_of_fold(
+    recipe: Recipe,
+    training: Dataset,
+    *,
+    folder: Path,
+    folds: int = 5,
+    train_fold: TrainFold = train_and_predict,
+) -> Probabilities:
+    """Probabilities (n, classes) for each image of `training`, by a network that learnt from the other folds alone.
+
+    Finished folds are kept in `folder`, and a call after an interrupt goes on there. Raises RunError when
+    the folder holds folds of another recipe, of other images or another number of them.
+    """
+    fold_of = deal_folds(training, folds=folds, seed=recipe.seed)
+    claim(folder, recipe, training, folds)
+    probabilities = np.empty((len(training), len(training.classes)), np.float32)
+    for fold in range(folds):
+        held_out = fold_of == fold
+        path = folder / f"fold-{fold + 1}.npy"
+        if not path.exists():
+            parted = replace(training, usage=np.where(held_out, TEST, TRAINING))
+            splits = split(parted, validation_share=recipe.validation_share, seed=recipe.seed)
+            with replacing(path) as draft:
+                np.save(draft, train_fold(recipe, splits))
+        probabilities[held_out] = np.load(path)
+    return probabilities
+
+
+def deal_folds(training: Dataset, *, folds: int, seed: int) -> Labels:
+    """The fold of each image, 0 to below `folds`, stratified by class; images with equal pixels share one."""
+    if folds < 2:
+        raise RecipeError(f"folds is {folds}; expected a whole number from 2")
+    groups, chance = image_hashes(training.images), np.random.default_rng(seed)
+    fold_of = np.full(len(training), folds - 1, np.int64)
+    for fold in range(folds - 1):
+        rest = np.flatnonzero(fold_of == folds - 1)
+        dealt = stratified_groups(training.labels[rest], groups[rest], share=1 / (folds - fold), rng=chance)
+        fold_of[rest[dealt]] = fold
+    if (np.bincount(fold_of, minlength=folds) == 0).any():
+        raise DataError(f"{len(training)} images cannot fill {folds} folds; expected more images, or fewer folds")
+    return fold_of
+
+
+def claim(folder: Path, recipe: Recipe, training: Dataset, folds: int) -> None:
+    """Say in `folder` whose folds it holds, or find that they are others'."""
+    path = folder / "folds.json"
+    mine = {"folds": folds, "images_sha256": training.sha256, "recipe": recipe.to_dict()}
+    if not path.exists():
+        write_json(path, mine)
+    elif json.loads(path.read_text(encoding="utf-8")) != mine:
+        raise RunError(f"{folder} holds folds of another recipe, number or data set; expected a new folder, or its own")

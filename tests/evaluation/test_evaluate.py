@@ -1,0 +1,112 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mien.data.dataset import PRIVATE, PUBLIC
+from mien.data.splits import Splits, split
+from mien.errors import DataError, RecipeError
+from mien.evaluation.evaluate import choose_parts, evaluate, verify
+
+
+class Guess:
+    """Reads an expression off the mean grey level: bad, but the same each time, and it notes what it was shown."""
+
+    def __init__(self):
+        self.shown = []
+
+    def predict(self, images):
+        self.shown.append(len(images))
+        centres = np.linspace(60, 190, 7)
+        distances = (images.reshape(len(images), -1).mean(axis=1)[:, None] - centres) ** 2
+        weights = np.exp(-distances / 2000)
+        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def judge(splits, **options):
+    return evaluate(Guess(), splits, model="guess", data="drawn", provenance={}, **options)
+
+
+@pytest.fixture(scope="module")
+def splits(drawn):
+    return split(drawn)
+
+
+@pytest.fixture(scope="module")
+def halves(splits):
+    """The same splits, with a test set that says which images are public."""
+    usage = np.where(np.arange(len(splits.test)) % 2 == 0, PUBLIC, PRIVATE)
+    return Splits(splits.train, splits.validation, dataclasses.replace(splits.test, usage=usage))
+
+
+@pytest.fixture(scope="module")
+def leaky(splits):
+    """Three test images that equal a training image, and two that equal a validation image."""
+    images = splits.test.images.copy()
+    images[:3], images[3:5] = splits.train.images[:3], splits.validation.images[:2]
+    return Splits(splits.train, splits.validation, dataclasses.replace(splits.test, images=images))
+
+
+def test_the_test_set_is_all_that_figures_are_from(splits):
+    report = judge(splits)
+    assert report.figures.images == len(splits.test)
+    predicted = Guess().predict(splits.test.images).argmax(axis=1)
+    assert report.figures.accuracy.value == pytest.approx(np.mean(predicted == splits.test.labels))
+    assert report.provenance["evaluation"]["test_sha256"] == splits.test.sha256
+
+
+def test_official_tests_on_private_and_calibrates_on_public(halves):
+    parts = choose_parts(halves, "official")
+    assert set(parts.test.usage) == {PRIVATE}
+    assert set(parts.validation.usage) == {PUBLIC}
+    report = judge(halves, protocol="official")
+    assert report.figures.images == len(parts.test)
+    assert report.provenance["evaluation"]["validation_sha256"] == parts.validation.sha256
+
+
+def test_official_needs_to_know_the_halves(splits):
+    with pytest.raises(DataError, match="PublicTest and PrivateTest"):
+        choose_parts(splits, "official")
+
+
+def test_an_unknown_protocol_is_answered_with_the_right_ones(splits):
+    with pytest.raises(RecipeError, match="expected one of kaggle, official"):
+        choose_parts(splits, "cagle")
+
+
+def test_duplicates_are_counted_and_can_be_left_out(leaky):
+    whole, distinct = judge(leaky), judge(leaky, without_duplicates=True)
+    assert list(whole.extras.duplicates.values()) == [5]
+    assert distinct.figures.images == len(leaky.test) - 5
+    assert whole.extras.without_duplicates.accuracy == distinct.figures.accuracy
+    assert "without duplicates" in distinct.protocol
+
+
+def test_a_report_holds_until_a_byte_of_the_test_set_changes(splits):
+    claimed = judge(splits).to_dict()
+    assert verify(claimed, judge(splits)) == []
+    images = splits.test.images.copy()
+    images[0, 0, 0] ^= 1
+    changed = Splits(splits.train, splits.validation, dataclasses.replace(splits.test, images=images))
+    faults = verify(claimed, judge(changed))
+    assert len(faults) == 1
+    assert faults[0].startswith(f"test_sha256 is {changed.test.sha256[:12]}; the report says {splits.test.sha256[:12]}")
+
+
+def test_corruptions_are_measured_at_every_strength(splits):
+    few = Splits(splits.train, splits.validation, splits.test.take(np.arange(10)))
+    table = judge(few, corruptions=True).extras.corruptions
+    assert len(table) == 9
+    assert {len(row) for row in table.values()} == {5}
+
+
+def test_an_empty_test_set_is_refused(splits):
+    empty = Splits(splits.train, splits.validation, splits.test.take(np.array([], dtype=np.int64)))
+    with pytest.raises(DataError):
+        judge(empty)
+
+
+def test_a_class_missing_from_the_test_set_is_undefined(splits):
+    kept = np.flatnonzero(splits.test.labels != 1)
+    report = judge(Splits(splits.train, splits.validation, splits.test.take(kept)))
+    assert report.figures.per_class[1].recall is None
