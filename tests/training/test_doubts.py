@@ -74,7 +74,8 @@ def test_swapped_labels_are_found():
     logits = chance.normal(size=(900, 3)) + 5 * np.eye(3)[truth]
     probabilities = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
     found = {doubt.index for doubt in find_doubts(dataset_of(labels), probabilities)}
-    assert (len(found & set(swapped.tolist())), len(found - set(swapped.tolist()))) == (0, 0)
+    assert len(found & set(swapped.tolist())) >= 50
+    assert found <= set(swapped.tolist())
 
 
 def test_probabilities_that_do_not_fit_are_an_error():
