@@ -1,5 +1,8 @@
 """The deeper network, shown easy faces first."""
 
+from dataclasses import replace
+
+from mien.recipes import vgg
 from mien.training.recipe import Recipe
 
 
@@ -8,12 +11,4 @@ def recipe() -> Recipe:
 
     Run: mien train curriculum
     """
-    return Recipe(
-        name="curriculum",
-        model="vgg",
-        curriculum="pilot",
-        stop_patience=15,
-        plateau_patience=7,
-        minimum_learning_rate=1e-6,
-        epochs=80,
-    )
+    return replace(vgg.recipe(), name="curriculum", curriculum="pilot")

@@ -1,5 +1,8 @@
 """EfficientNetV2-B0 from ImageNet, its head first, then all of it."""
 
+from dataclasses import replace
+
+from mien.recipes import vgg
 from mien.training.recipe import Recipe
 
 
@@ -8,13 +11,4 @@ def recipe() -> Recipe:
 
     Run: mien train efficientnet
     """
-    return Recipe(
-        name="efficientnet",
-        model="efficientnet",
-        weights="imagenet",
-        frozen_epochs=5,
-        stop_patience=15,
-        plateau_patience=7,
-        minimum_learning_rate=1e-6,
-        epochs=80,
-    )
+    return replace(vgg.recipe(), name="efficientnet", model="efficientnet", weights="imagenet", frozen_epochs=5)

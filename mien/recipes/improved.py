@@ -1,5 +1,8 @@
 """The deeper network, oversampling and focal loss together."""
 
+from dataclasses import replace
+
+from mien.recipes import vgg
 from mien.training.recipe import Recipe
 
 
@@ -8,13 +11,4 @@ def recipe() -> Recipe:
 
     Run: mien train improved
     """
-    return Recipe(
-        name="improved",
-        model="vgg",
-        oversample="disgusted",
-        loss="focal",
-        stop_patience=15,
-        plateau_patience=7,
-        minimum_learning_rate=1e-6,
-        epochs=80,
-    )
+    return replace(vgg.recipe(), name="improved", oversample="disgusted", loss="focal")

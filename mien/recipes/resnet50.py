@@ -1,5 +1,8 @@
 """ResNet50 from ImageNet, its head first, then all of it."""
 
+from dataclasses import replace
+
+from mien.recipes import vgg
 from mien.training.recipe import Recipe
 
 
@@ -8,13 +11,4 @@ def recipe() -> Recipe:
 
     Run: mien train resnet50
     """
-    return Recipe(
-        name="resnet50",
-        model="resnet50",
-        weights="imagenet",
-        frozen_epochs=5,
-        stop_patience=15,
-        plateau_patience=7,
-        minimum_learning_rate=1e-6,
-        epochs=80,
-    )
+    return replace(vgg.recipe(), name="resnet50", model="resnet50", weights="imagenet", frozen_epochs=5)

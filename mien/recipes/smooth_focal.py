@@ -1,5 +1,8 @@
 """The deeper network with label smoothing on top of focal loss."""
 
+from dataclasses import replace
+
+from mien.recipes import vgg
 from mien.training.recipe import Recipe
 
 
@@ -8,13 +11,4 @@ def recipe() -> Recipe:
 
     Run: mien train smooth_focal
     """
-    return Recipe(
-        name="smooth_focal",
-        model="vgg",
-        loss="focal",
-        label_smoothing=0.1,
-        stop_patience=15,
-        plateau_patience=7,
-        minimum_learning_rate=1e-6,
-        epochs=80,
-    )
+    return replace(vgg.recipe(), name="smooth_focal", loss="focal", label_smoothing=0.1)

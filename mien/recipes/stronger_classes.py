@@ -1,5 +1,8 @@
 """The deeper network, with fearful and sad faces changed further."""
 
+from dataclasses import replace
+
+from mien.recipes import vgg
 from mien.training.recipe import Recipe
 
 
@@ -8,12 +11,4 @@ def recipe() -> Recipe:
 
     Run: mien train stronger_classes
     """
-    return Recipe(
-        name="stronger_classes",
-        model="vgg",
-        stronger_classes="fearful,sad",
-        stop_patience=15,
-        plateau_patience=7,
-        minimum_learning_rate=1e-6,
-        epochs=80,
-    )
+    return replace(vgg.recipe(), name="stronger_classes", stronger_classes="fearful,sad")

@@ -1,5 +1,8 @@
 """A compact convolutional transformer."""
 
+from dataclasses import replace
+
+from mien.recipes import vgg
 from mien.training.recipe import Recipe
 
 
@@ -8,11 +11,4 @@ def recipe() -> Recipe:
 
     Run: mien train transformer
     """
-    return Recipe(
-        name="transformer",
-        model="transformer",
-        stop_patience=15,
-        plateau_patience=7,
-        minimum_learning_rate=1e-6,
-        epochs=80,
-    )
+    return replace(vgg.recipe(), name="transformer", model="transformer")

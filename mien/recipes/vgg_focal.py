@@ -1,5 +1,8 @@
 """The deeper network with focal loss."""
 
+from dataclasses import replace
+
+from mien.recipes import vgg
 from mien.training.recipe import Recipe
 
 
@@ -8,12 +11,4 @@ def recipe() -> Recipe:
 
     Run: mien train vgg_focal
     """
-    return Recipe(
-        name="vgg_focal",
-        model="vgg",
-        loss="focal",
-        stop_patience=15,
-        plateau_patience=7,
-        minimum_learning_rate=1e-6,
-        epochs=80,
-    )
+    return replace(vgg.recipe(), name="vgg_focal", loss="focal")

@@ -1,5 +1,8 @@
 """The deeper network, shown 8,000 disgusted faces instead of 436."""
 
+from dataclasses import replace
+
+from mien.recipes import vgg
 from mien.training.recipe import Recipe
 
 
@@ -8,12 +11,4 @@ def recipe() -> Recipe:
 
     Run: mien train vgg_oversampled
     """
-    return Recipe(
-        name="vgg_oversampled",
-        model="vgg",
-        oversample="disgusted",
-        stop_patience=15,
-        plateau_patience=7,
-        minimum_learning_rate=1e-6,
-        epochs=80,
-    )
+    return replace(vgg.recipe(), name="vgg_oversampled", oversample="disgusted")
