@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track as rich_track
 from rich.table import Table
 
-from mien.errors import DataError, MienError, RunError, extra
+from mien.errors import DataError, MienError, RecipeError, RunError, extra
 
 Data = Annotated[str | None, Parameter(name="--data", help="drawn, a folder with train/ and test/, or fer2013.csv.")]
 
@@ -49,6 +49,7 @@ def train(
     resume: Path | None = None,
     backend: Literal["tensorflow", "jax", "torch"] | None = None,
     skip_bad: bool = False,
+    votes: Path | None = None,
 ) -> None:
     """Train a recipe: mien train baseline epochs=20 seed=1.
 
@@ -59,6 +60,7 @@ def train(
         resume: Go on with this run where it stopped.
         backend: What Keras computes with; KERAS_BACKEND, else TensorFlow, where none is given.
         skip_bad: Leave bad files out and count them, instead of stopping at the first.
+        votes: A file of FER+ votes, for a recipe with targets=votes.
     """
     choose_backend(backend)
     with extra("train"):
@@ -72,7 +74,7 @@ def train(
         raise RunError("expected a recipe, such as `mien train baseline`, or --resume RUN; `mien recipes` lists them")
     else:
         chosen = find_recipe(recipe).override(*changes)
-        run = start_run(chosen, data=data, out=out, skip_bad=skip_bad, console=err, track=track)
+        run = start_run(chosen, data=data, out=out, skip_bad=skip_bad, votes=votes, console=err, track=track)
     print(run.path)
 
 
@@ -86,6 +88,7 @@ def evaluate(
     without_duplicates: bool = False,
     full: bool = False,
     votes: Path | None = None,
+    operating_point: Literal["accuracy", "balanced"] | None = None,
     verify: bool = False,
     json: bool = False,
 ) -> None:
@@ -97,6 +100,7 @@ def evaluate(
         without_duplicates: Leave out test images that equal a training image.
         full: Also under 45 corruptions, and with pictures of what the network looks at.
         votes: A file of FER+ votes, to judge against many annotators too.
+        operating_point: Judge calibrated probabilities: accuracy, or balanced, which finds rare classes more often.
         verify: Evaluate again as the report says it was done, and say whether it holds.
         json: Print report.json instead of tables.
     """
@@ -113,6 +117,7 @@ def evaluate(
         without_duplicates=without_duplicates,
         full=full,
         votes=votes,
+        operating_point=operating_point,
         track=track,
     )
     report.save(run)
@@ -127,6 +132,28 @@ def report_verdict(report: Path, faults: list[str]) -> None:
     if faults:
         raise RunError(f"{report} does not hold: {'; '.join(faults)}")
     print(f"{report} holds")
+
+
+@app.command
+def calibrate(run: Path, /, *, priors: str | None = None, data: Data = None) -> None:
+    """Fit a finished run's calibration on its validation images, and write calibration.json into its folder.
+
+    Args:
+        run: The folder that `mien train` printed.
+        priors: Share of every class in the population to be read, such as happy=0.4,sad=0.1,…, without retraining.
+    """
+    choose_backend(None)
+    with extra("train"):
+        from mien.training.session import calibrate_run
+    found = calibrate_run(run, priors=parse_priors(priors) if priors else None, data=data, track=track)
+    print(f"temperature {found.temperature:.3f}; written: {run / 'calibration.json'}")
+
+
+def parse_priors(text: str) -> dict[str, float]:
+    try:
+        return {name: float(share) for name, share in (part.split("=") for part in text.split(","))}
+    except ValueError as error:
+        raise RecipeError(f"priors is {text!r}; expected class=share of every class, such as happy=0.4,…") from error
 
 
 @app.command

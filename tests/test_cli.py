@@ -67,6 +67,18 @@ def test_verify_says_whether_a_report_holds(finished):
     report.write_text(told)
 
 
+def test_calibrate_fits_and_retargets(finished):
+    assert "temperature" in mien("calibrate", "run", cwd=finished).stdout
+    fitted = json.loads((finished / "run" / "calibration.json").read_text())
+    classes = fitted["classes"]
+    shares = ",".join(f"{name}={0.4 if name == 'happy' else 0.1}" for name in classes)
+    assert mien("calibrate", "run", "--priors", shares, cwd=finished).returncode == 0
+    moved = json.loads((finished / "run" / "calibration.json").read_text())
+    assert moved["priors"] == [0.4 if name == "happy" else 0.1 for name in classes]
+    assert moved["temperature"] == fitted["temperature"]
+    assert moved["accuracy"] != fitted["accuracy"]
+
+
 def test_audit_writes_what_it_found(tmp_path):
     done = mien("audit", "drawn", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -98,6 +110,9 @@ def test_recipes_are_listed(tmp_path):
         (["evaluate", "nowhere"], "nowhere is no run"),
         (["evaluate", "run/recipe.json", "--verify"], "expected a report.json"),
         (["audit", "nowhere"], "nowhere does not exist"),
+        (["calibrate", "run", "--priors", "happy"], "expected class=share"),
+        (["calibrate", "run", "--priors", "happy=1"], "expected each of angry, disgusted"),
+        (["train", "votes", "model=compact", "--data", "drawn", "--out", "new"], "give --votes FILE"),
         (["evaluate", "run", "--protocol", "official"], "expected FER2013 itself"),
         (["train", "--resume", "run"], "run is finished after 2 epochs"),
         (["train", "baseline", "--data", "drawn", "--out", "run"], "run is not empty"),

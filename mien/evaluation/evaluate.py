@@ -55,14 +55,15 @@ def evaluate(
     without_duplicates: bool = False,
     corruptions: bool = False,
     votes: Path | None = None,
+    operating_point: str | None = None,
     explain: Explainer | None = None,
     provenance: Mapping[str, Any],
     history: History = (),
 ) -> Report:
     """Judge `classifier` on the test images of `protocol`, on those alone that occur nowhere else if so asked.
 
-    The headline figures are the classifier's own, single view. Calibration is fitted on validation alone and reported
-    beside them. model, data: their names, for a reader. corruptions: predict the test images 45 times more, corrupted.
+    The headline figures are the classifier's own, single view, or those at an operating point of its calibration, which
+    is fitted on validation alone and reported beside them. model, data: their names, for a reader. corruptions: predict the test images 45 times more, corrupted.
     votes: a file of FER+ votes. explain: draws pictures of what the classifier looks at.
     provenance: whatever else pins the figures down.
     """
@@ -73,9 +74,9 @@ def evaluate(
         raise DataError(
             "there are no test images; expected some in test/, or with the Usage that the protocol tests on"
         )
-    probabilities = classifier.predict(test.images)
     calibration = calibrate(classifier, parts)
-    figures = measure(test.labels, probabilities, classes=test.classes)
+    own = classifier.predict(test.images)
+    probabilities = calibration.apply(own, operating_point=operating_point) if operating_point else own
     return build_report(
         test,
         probabilities,
@@ -84,7 +85,17 @@ def evaluate(
         protocol=f"{protocol} without duplicates" if without_duplicates else protocol,
         provenance={
             **provenance,
-            "evaluation": describe(parts, test.sha256, protocol, without_duplicates, calibration),
+            "evaluation": {
+                "protocol": protocol,
+                "meaning": PROTOCOLS[protocol],
+                "without_duplicates": without_duplicates,
+                "operating_point": operating_point,
+                "selection": "the epoch with the lowest validation loss",
+                "test_time_augmentation": "none: one view of each image",
+                "test_sha256": test.sha256,
+                "validation_sha256": parts.validation.sha256,
+                "calibration": calibration.to_dict(),
+            },
         },
         history=history,
         extras=Extras(
@@ -93,8 +104,8 @@ def evaluate(
             else measure(test.labels[distinct], probabilities[distinct], classes=test.classes),
             calibration=CalibrationEffect(
                 temperature=calibration.temperature,
-                before=figures,
-                after=measure(test.labels, calibration.apply(probabilities), classes=test.classes),
+                before=measure(test.labels, own, classes=test.classes),
+                after=measure(test.labels, calibration.apply(own), classes=test.classes),
             ),
             duplicates={"test images that equal a training or validation image": len(parts.test) - len(distinct)},
             corruptions=measure_corruptions(classifier, test) if corruptions else None,
@@ -147,18 +158,3 @@ def verify(claimed: Mapping[str, Any], found: Report) -> list[str]:
         if not np.isclose(before, after, rtol=0, atol=1e-4):
             faults.append(f"{name} is {after:.4f}; the report says {before:.4f}")
     return faults
-
-
-def describe(
-    splits: Splits, test_sha256: str, protocol: str, without_duplicates: bool, calibration: Calibration
-) -> dict[str, Any]:
-    return {
-        "protocol": protocol,
-        "meaning": PROTOCOLS[protocol],
-        "without_duplicates": without_duplicates,
-        "selection": "the epoch with the lowest validation loss",
-        "test_time_augmentation": "none: one view of each image",
-        "test_sha256": test_sha256,
-        "validation_sha256": splits.validation.sha256,
-        "calibration": calibration.to_dict(),
-    }

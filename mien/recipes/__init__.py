@@ -17,6 +17,7 @@ from mien.recipes import (
     vgg,
     vgg_focal,
     vgg_oversampled,
+    votes,
 )
 from mien.training.recipe import Recipe
 
@@ -32,6 +33,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "stronger_classes": stronger_classes.recipe,
     "curriculum": curriculum.recipe,
     "transformer": transformer.recipe,
+    "votes": votes.recipe,
     "resnet50": resnet50.recipe,
     "efficientnet": efficientnet.recipe,
 }

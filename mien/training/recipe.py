@@ -31,6 +31,7 @@ class Recipe:
     stronger_classes: str = ""  # classes to change further, such as fearful,sad; none where empty
     stronger_factor: float = 1.5  # how many times as far
 
+    targets: Literal["labels", "votes"] = "labels"  # votes: shares of FER+ annotators, an extra annotation
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     focal_gamma: float = 2.0
     focal_alpha: float = 0.25

@@ -11,10 +11,12 @@ from rich.console import Console
 from mien.data.dataset import Dataset, untracked
 from mien.data.fetch import DRAWN, fetch, open_data
 from mien.data.splits import Splits, split
-from mien.emotions import Track
-from mien.errors import RunError
+from mien.data.votes import load_votes
+from mien.emotions import Probabilities, Track
+from mien.errors import RecipeError, RunError
+from mien.evaluation.calibration import Calibration
 from mien.evaluation.doubts_page import Doubt, doubts_page
-from mien.evaluation.evaluate import evaluate, verify
+from mien.evaluation.evaluate import calibrate, evaluate, verify
 from mien.evaluation.report import Report
 from mien.files import write_json, write_text
 from mien.training.curriculum import Difficulties, pilot_difficulties
@@ -35,15 +37,18 @@ def start_run(
     data: str | None,
     out: Path | None = None,
     skip_bad: bool = False,
+    votes: Path | None = None,
     console: Console,
     track: Track = untracked,
 ) -> Run:
-    """Train `recipe` in a new folder: `out`, or one below runs/. `data` as in `open_data`."""
+    """Train `recipe` in a new folder: `out`, or one below runs/. `data` as in `open_data`, `votes`: FER+ votes."""
     source = name_source(data)
     dataset = open_data(source, skip_bad=skip_bad, track=track)
     splits = split(dataset, validation_share=recipe.validation_share, seed=recipe.seed)
     path = out or new_run_path(Path("runs"), recipe)
     facts = {"data": source, "skip_bad": skip_bad, "skipped": list(dataset.skipped), **splits.to_dict()}
+    if votes:
+        facts["votes"] = str(votes.resolve())
     run = Run.create(path, recipe, split=facts)
     return train_aloud(run, splits, console)
 
@@ -64,6 +69,7 @@ def evaluate_run(
     without_duplicates: bool = False,
     full: bool = False,
     votes: Path | None = None,
+    operating_point: str | None = None,
     track: Track = untracked,
 ) -> Report:
     """Judge the finished run at `path` on test images. `full`: under corruptions too, and with pictures that explain."""
@@ -78,6 +84,7 @@ def evaluate_run(
         without_duplicates=without_duplicates,
         corruptions=full,
         votes=votes,
+        operating_point=operating_point,
         explain=partial(explanations, classifier) if full else None,
         provenance={
             "recipe": run.recipe.to_dict(),
@@ -98,6 +105,7 @@ def verify_report(report: Path, *, data: str | None = None, track: Track = untra
         data=data,
         protocol=settings["protocol"],
         without_duplicates=settings["without_duplicates"],
+        operating_point=settings["operating_point"],
         track=track,
     )
     return verify(claimed, found)
@@ -135,6 +143,7 @@ def train_aloud(run: Run, splits: Splits, console: Console) -> Run:
             splits,
             run,
             difficulties=find_difficulties(run, splits.train, console),
+            soft_targets=find_soft_targets(run, splits.train),
             watchers=(ShowProgress(console, epochs=recipe.epochs, images=len(splits.train)),),
         )
     except KeyboardInterrupt:
@@ -152,6 +161,32 @@ def find_difficulties(run: Run, train_part: Dataset, console: Console) -> Diffic
     pilot = Recipe(name="pilot", model="compact", epochs=PILOT_EPOCHS, class_weights=False, seed=run.recipe.seed)
     folds = out_of_fold(pilot, train_part, folder=run.path / "pilot", folds=PILOT_FOLDS)
     return pilot_difficulties(train_part.labels, folds)
+
+
+def find_soft_targets(run: Run, train_part: Dataset) -> Probabilities | None:
+    """The shares of the classes among the votes that the run was given, for its training images."""
+    if "votes" not in run.split:
+        return None
+    votes = load_votes(Path(run.split["votes"]), train_part, partial=True)
+    return votes.soft_targets(train_part.classes)
+
+
+def calibrate_run(
+    path: Path, *, priors: dict[str, float] | None = None, data: str | None = None, track: Track = untracked
+) -> Calibration:
+    """Fit the calibration of the finished run at `path` on its validation images; writes calibration.json there.
+
+    priors: share of every class in the population to be read, where it differs from the training images'.
+    """
+    run = Run.open(path)
+    classifier = load_trained(run)
+    calibration = calibrate(classifier, split_of(run, data=data, track=track))
+    if priors:
+        if set(priors) != set(classifier.classes):
+            raise RecipeError(f"priors name {', '.join(priors)}; expected each of {', '.join(classifier.classes)}")
+        calibration = calibration.retarget(tuple(priors[name] for name in classifier.classes))
+    write_json(path / "calibration.json", {"classes": list(classifier.classes), **calibration.to_dict()})
+    return calibration
 
 
 def find_label_doubts(

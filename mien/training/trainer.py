@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from jaxtyping import Float32
 
 from mien.data.balance import class_weights, original_names, oversample, refuse_straddling_copies
 from mien.data.dataset import Dataset
@@ -21,6 +22,8 @@ from mien.training.curriculum import Difficulties, easy_first
 from mien.training.losses import build_loss
 from mien.training.recipe import Recipe
 from mien.training.runs import Row, Run
+
+SoftTargets = Float32[np.ndarray, "originals classes"]  # rows sum to one, or to zero
 
 
 @dataclass(frozen=True)
@@ -39,24 +42,27 @@ def train(
     run: Run,
     *,
     difficulties: Difficulties | None = None,
+    soft_targets: SoftTargets | None = None,
     watchers: tuple[keras.callbacks.Callback, ...] = (),
 ) -> Run:
     """Train `recipe` on `splits.train`, watch `splits.validation`, keep the epoch with the lowest validation loss.
 
     Goes on where `run` stopped, if it has epochs already. difficulties: one for each image of `splits.train`, where the
-    recipe has a curriculum. `watchers` see the training and change nothing.
+    recipe has a curriculum. soft_targets: shares of the classes for each of them, where it learns from votes; a row of
+    zeros means that nobody voted, and the label counts. `watchers` see the training and change nothing.
     Raises RunError when the data differ from those the run began with, or when the loss becomes NaN.
     """
     check_data(splits, run)
     keras.utils.set_random_seed(recipe.seed)
     learning = oversampled(recipe, splits)
     order = order_of(recipe, splits.train, learning, difficulties)
+    targets = learning_targets(recipe, splits.train, learning, soft_targets)
     model = wrap(recipe, classes=len(learning.classes))
     for phase in phases_of(recipe):
         if is_over(phase, recipe, run.history()):
             continue
         prepare(model, recipe, phase, run)
-        fit(model, recipe, phase, learning, splits.validation, run, order=order, watchers=watchers)
+        fit(model, recipe, phase, learning, splits.validation, run, targets=targets, order=order, watchers=watchers)
     keep_best(recipe, run, classes=len(learning.classes))
     return run
 
@@ -157,6 +163,7 @@ def fit(
     validation: Dataset,
     run: Run,
     *,
+    targets: Probabilities,
     order: Order | None,
     watchers: tuple[keras.callbacks.Callback, ...],
 ) -> None:
@@ -164,7 +171,7 @@ def fit(
     model.fit(
         Batches(
             learning.images,
-            targets_of(learning),
+            targets,
             batch_size=recipe.batch_size,
             seed=recipe.seed,
             epoch=done,
@@ -180,6 +187,20 @@ def fit(
         shuffle=False,  # Batches shuffles
         verbose=0,
     )
+
+
+def learning_targets(
+    recipe: Recipe, original: Dataset, learning: Dataset, soft_targets: SoftTargets | None
+) -> Probabilities:
+    """What `learning` is to be read as: labels, or the votes on each image or on its original."""
+    hard = targets_of(learning)
+    if recipe.targets == "labels":
+        return hard
+    if soft_targets is None:
+        raise RunError("targets is 'votes', but no votes were given; expected a file of FER+ votes: give --votes FILE")
+    row_of = {name: row for row, name in enumerate(original.names.tolist())}
+    soft = soft_targets[[row_of[name] for name in original_names(learning).tolist()]]
+    return np.where(soft.sum(axis=1, keepdims=True) > 0, soft, hard)
 
 
 def targets_of(dataset: Dataset) -> Probabilities:

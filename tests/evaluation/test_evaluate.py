@@ -93,6 +93,13 @@ def test_a_report_holds_until_a_byte_of_the_test_set_changes(splits):
     assert faults[0].startswith(f"test_sha256 is {changed.test.sha256[:12]}; the report says {splits.test.sha256[:12]}")
 
 
+def test_figures_at_an_operating_point_are_the_calibrated_ones(splits):
+    own, accurate = judge(splits), judge(splits, operating_point="accuracy")
+    assert accurate.figures.nll == own.extras.calibration.after.nll
+    assert accurate.extras.calibration.before.nll == own.figures.nll
+    assert accurate.provenance["evaluation"]["operating_point"] == "accuracy"
+
+
 def test_corruptions_are_measured_at_every_strength(splits):
     few = Splits(splits.train, splits.validation, splits.test.take(np.arange(10)))
     table = judge(few, corruptions=True).extras.corruptions

@@ -17,6 +17,7 @@ from mien.training.trained import load_trained
 from mien.training.trainer import (
     class_weights_of,
     compile_for,
+    learning_targets,
     network_of,
     order_of,
     oversampled,
@@ -249,3 +250,21 @@ def test_two_phases_freeze_then_fine_tune_and_resume(splits, small, new_run, sto
     train(recipe, few, run)
     assert [row["epoch"] for row in run.history()] == [1, 2, 3]
     assert [round(row["learning_rate"], 6) for row in run.history()] == [1e-3, 1e-4, 1e-4]
+
+
+def test_votes_are_the_targets_where_there_are_any(splits, small, new_run):
+    recipe = dataclasses.replace(small, targets="votes", epochs=1, oversample="disgusted", oversample_to=60)
+    shares = np.full((len(splits.train), 7), 1 / 7, np.float32)
+    shares[0] = 0  # nobody voted on the first image
+    learning = oversampled(recipe, splits)
+    targets = learning_targets(recipe, splits.train, learning, shares)
+    first = list(learning.names).index(splits.train.names[0])
+    assert targets[first].tolist() == targets_of(learning)[first].tolist()
+    assert np.allclose(np.delete(targets, first, axis=0)[len(splits.train) - 1 :], 1 / 7)
+    assert train(recipe, splits, new_run(recipe), soft_targets=shares).finished
+
+
+def test_targets_from_votes_need_votes(splits, small, new_run):
+    recipe = dataclasses.replace(small, targets="votes")
+    with pytest.raises(RunError, match="give --votes FILE"):
+        train(recipe, splits, new_run(recipe))
