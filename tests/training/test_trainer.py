@@ -74,8 +74,15 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(splits, small, new_run, sto
         assert resumed == pytest.approx(straight, rel=1e-3)
 
 
-def test_early_stopping_ends_a_resumed_training_too(splits, small, new_run, stop_after):
-    recipe = dataclasses.replace(small, learning_rate=2.0, stop_patience=1, epochs=30)
+def test_early_stopping_ends_a_resumed_training_too(splits, small, tmp_path, stop_after):
+    """The better it learns, the worse it does on validation labels that are all wrong."""
+    wrong = dataclasses.replace(splits.validation, labels=(splits.validation.labels + 1) % 7)
+    splits = Splits(splits.train, wrong, splits.test)
+    recipe = dataclasses.replace(small, learning_rate=0.01, stop_patience=2, epochs=30)
+
+    def new_run(recipe, name):
+        return Run.create(tmp_path / name, recipe, split={"data": "drawn", **splits.to_dict()})
+
     whole = train(recipe, splits, new_run(recipe, "whole"))
     assert len(whole.history()) < 30
     stopped = new_run(recipe, "stopped")
