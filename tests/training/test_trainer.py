@@ -12,6 +12,7 @@ import pytest
 from mien.data.balance import oversample
 from mien.data.splits import Splits, split
 from mien.errors import DataError, RecipeError, RunError
+from mien.models import MODELS
 from mien.training.runs import Run
 from mien.training.trained import load_trained
 from mien.training.trainer import (
@@ -242,21 +243,34 @@ def test_an_unknown_class_is_answered_with_the_right_ones(splits, small, new_run
         train(recipe, splits, new_run(recipe))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("epochs", "batches"), [(1, 0), (2, 0)])
-def test_two_phases_freeze_then_fine_tune_and_resume(splits, small, new_run, stop_after, epochs, batches):
-    few = Splits(
-        splits.train.take(np.arange(0, len(splits.train), 8)), splits.validation.take(np.arange(8)), splits.test
-    )
-    recipe = dataclasses.replace(
-        small, model="efficientnet", epochs=3, frozen_epochs=1, batch_size=16, class_weights=False
-    )
-    run = Run.create(new_run(small).path.with_name("two"), recipe, split={"data": "drawn", **few.to_dict()})
+def build_small_backbone(*, classes, weights):
+    """A network as the pretrained ones are: a backbone that is a layer, then a head."""
+    picture = keras.Input((48, 48, 1))
+    features = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, strides=4)(picture))
+    backbone = keras.Model(picture, keras.layers.GlobalAveragePooling2D()(features), name="backbone")
+    image = keras.Input((48, 48, 1), name="image")
+    return keras.Model(image, keras.layers.Dense(classes, activation="softmax")(backbone(image)))
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_two_phases_freeze_then_fine_tune_and_resume(splits, small, new_run, stop_after, monkeypatch, epochs):
+    monkeypatch.setitem(MODELS, "efficientnet", build_small_backbone)
+    recipe = dataclasses.replace(small, model="efficientnet", epochs=3, frozen_epochs=1)
+    run = new_run(recipe)
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, few, run, watchers=(stop_after(epochs, batches),))
-    train(recipe, few, run)
+        train(recipe, splits, run, watchers=(stop_after(epochs),))
+    train(recipe, splits, run)
     assert [row["epoch"] for row in run.history()] == [1, 2, 3]
     assert [round(row["learning_rate"], 6) for row in run.history()] == [1e-3, 1e-4, 1e-4]
+
+
+def test_the_first_phase_leaves_the_backbone_as_it_was(splits, small, new_run, monkeypatch):
+    monkeypatch.setitem(MODELS, "efficientnet", build_small_backbone)
+    recipe = dataclasses.replace(small, model="efficientnet", epochs=1, frozen_epochs=1)
+    keras.utils.set_random_seed(recipe.seed)
+    before = network_of(wrap(recipe, classes=7)).get_layer("backbone").get_weights()
+    after = load_trained(train(recipe, splits, new_run(recipe))).network.get_layer("backbone").get_weights()
+    assert all(np.array_equal(one, two) for one, two in zip(before, after, strict=True))
 
 
 def test_votes_are_the_targets_where_there_are_any(splits, small, new_run):

@@ -1,0 +1,212 @@
+"""Faces of a video's frames in; the same faces with the person they belong to and steady labels, and a timeline, out."""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mien.inference.classifier import DIGITS, Face
+from mien.inference.schema import Result, readable
+
+OVERLAP = 0.25  # IoU: faces move by less than half their size between frames
+GROWTH = 1.6  # times as large, or as small, a face may be in the next frame
+PATIENCE = 1.0  # seconds a face may be out of sight and still be the same person's
+HALF_LIFE = 0.25  # seconds after which a frame's probabilities weigh half of what they did
+WINDOW = 1.0  # seconds over which a label must prevail
+MOST_LABELS = 256  # kept of a person, for memory's sake, however fast frames come
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass
+class Person:
+    """Someone followed: where they were last, and what was read in their face of late."""
+
+    number: int
+    face: Face  # as last given out: its probabilities are the smoothed ones
+    seconds: float
+    labels: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=MOST_LABELS))
+
+
+class Follower:
+    """Knows persons again from frame to frame by where their faces are, and steadies what is read in them.
+
+    Probabilities are smoothed exponentially over time, and the label is the one most frequent among the smoothed ones
+    of the last second: a blink or a single misread frame changes nothing.
+    """
+
+    def __init__(self, *, minimum_confidence: float = 0.0) -> None:
+        self.minimum_confidence = minimum_confidence
+        self.persons: list[Person] = []
+        self.known = 0  # persons seen so far
+        self.seconds = 0.0
+
+    def follow(self, faces: Sequence[Face], seconds: float) -> tuple[Face, ...]:
+        """The faces of the next frame, numbered and steadied, in the order given."""
+        # Where few frames are read, a person may miss two of them.
+        patience = max(PATIENCE, 3 * (seconds - self.seconds))
+        self.persons = [person for person in self.persons if seconds - person.seconds <= patience]
+        self.seconds = seconds
+        persons = match([person.face.box for person in self.persons], [face.box for face in faces])
+        return tuple(
+            self.greet(face, seconds) if at is None else self.steady(self.persons[at], face, seconds)
+            for face, at in zip(faces, persons, strict=True)
+        )
+
+    def greet(self, face: Face, seconds: float) -> Face:
+        """Someone new."""
+        self.known += 1
+        uncertain = face.confidence < self.minimum_confidence
+        person = Person(self.known, replace(face, person=self.known, uncertain=uncertain), seconds)
+        person.labels.append((seconds, face.emotion))
+        self.persons.append(person)
+        return person.face
+
+    def steady(self, person: Person, face: Face, seconds: float) -> Face:
+        """A known person's next face, its probabilities and label steadied by the last ones."""
+        probabilities = blend(person.face.probabilities, face.probabilities, seconds - person.seconds)
+        person.labels.append((seconds, max(probabilities, key=probabilities.__getitem__)))
+        while person.labels[0][0] < seconds - WINDOW:
+            person.labels.popleft()
+        emotion = prevailing([label for _, label in person.labels], person.face.emotion)
+        confidence = probabilities[emotion]
+        person.face = replace(
+            face,
+            person=person.number,
+            probabilities=probabilities,
+            emotion=emotion,
+            confidence=confidence,
+            uncertain=confidence < self.minimum_confidence,
+        )
+        person.seconds = seconds
+        return person.face
+
+
+def match(before: Sequence[Box], now: Sequence[Box]) -> list[int | None]:
+    """Which box of the frame before each box of this one continues, if any: the largest overlaps first, each once."""
+    pairs = sorted(
+        ((overlap(old, new), row, column) for row, old in enumerate(before) for column, new in enumerate(now)),
+        key=lambda pair: (-pair[0], pair[1], pair[2]),
+    )
+    found: dict[int, int] = {}
+    taken: set[int] = set()
+    for share, row, column in pairs:
+        alike = share >= OVERLAP and 1 / GROWTH <= now[column][2] / before[row][2] <= GROWTH
+        if alike and row not in taken and column not in found:
+            found[column] = row
+            taken.add(row)
+    return [found.get(column) for column in range(len(now))]
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes, 0..1."""
+    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    common = max(0, width) * max(0, height)
+    return common / (one[2] * one[3] + other[2] * other[3] - common)
+
+
+def blend(old: dict[str, float], new: dict[str, float], seconds: float) -> dict[str, float]:
+    """Old probabilities moved towards new ones, the further the more time has passed; they still sum to one."""
+    share = 1 - 0.5 ** (max(0.0, seconds) / HALF_LIFE)
+    return {name: old[name] + share * (new[name] - old[name]) for name in new}
+
+
+def prevailing(labels: Sequence[str], before: str) -> str:
+    """The most frequent label; of several, the one that prevailed before, else the latest."""
+    counts = Counter(labels)
+    most = {label for label, number in counts.items() if number == max(counts.values())}
+    return before if before in most else next(label for label in reversed(labels) if label in most)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A time during which one person's label did not change: a row of the timeline.
+
+    start, end: seconds of its first and its last frame. frames: how many were read. confidence: their mean.
+    """
+
+    source: str
+    person: int
+    emotion: str
+    first_frame: int
+    last_frame: int
+    start: float
+    end: float
+    frames: int
+    confidence: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; the order of the keys is part of the schema."""
+        return {
+            "source": readable(self.source),
+            "person": self.person,
+            "emotion": self.emotion,
+            "start": round(self.start, 3),
+            "end": round(self.end, 3),
+            "first_frame": self.first_frame,
+            "last_frame": self.last_frame,
+            "frames": self.frames,
+            "confidence": round(self.confidence, DIGITS),
+        }
+
+
+def draw_timeline(results: Iterable[Result]) -> Iterator[Span]:
+    """The spans of each person in videos, as they end: memory holds those of persons in sight alone.
+
+    Results of photos and failures are passed over.
+    """
+    timeline = Timeline()
+    for result in results:
+        yield from timeline.add(result)
+    yield from timeline.close()
+
+
+class Timeline:
+    """Spans that have not ended yet; give it each result in turn, then close it."""
+
+    def __init__(self) -> None:
+        self.source = ""
+        self.open: dict[int, Span] = {}
+
+    def add(self, result: Result) -> list[Span]:
+        """The spans that end with this result."""
+        if result.seconds is None or result.frame is None:
+            return []
+        ended = self.close() if result.source != self.source else self.expire(result.seconds)
+        self.source = result.source
+        for face in result.faces:
+            if face.person is not None:
+                ended += self.extend(face.person, face, span_of(result, face, face.person))
+        return ended
+
+    def extend(self, person: int, face: Face, span: Span) -> list[Span]:
+        """Lengthen a person's span by a frame; or end it, and begin another, where the label is a new one."""
+        last = self.open.get(person)
+        self.open[person] = span if last is None or last.emotion != face.emotion else lengthened(last, span)
+        return [last] if last is not None and last.emotion != face.emotion else []
+
+    def expire(self, seconds: float) -> list[Span]:
+        """End the spans of those out of sight for long."""
+        ended = [span for span in self.open.values() if seconds - span.end > PATIENCE]
+        for span in ended:
+            del self.open[span.person]
+        return ended
+
+    def close(self) -> list[Span]:
+        """End all spans."""
+        ended = list(self.open.values())
+        self.open = {}
+        return ended
+
+
+def span_of(result: Result, face: Face, person: int) -> Span:
+    """A span of one frame."""
+    frame, seconds = result.frame or 0, result.seconds or 0.0
+    return Span(result.source, person, face.emotion, frame, frame, seconds, seconds, 1, face.confidence)
+
+
+def lengthened(span: Span, by: Span) -> Span:
+    frames = span.frames + by.frames
+    confidence = span.confidence + (by.confidence - span.confidence) * by.frames / frames
+    return replace(span, last_frame=by.last_frame, end=by.end, frames=frames, confidence=confidence)
