@@ -2,7 +2,6 @@
 
 import gc
 import io
-import json
 import os
 import signal
 import subprocess
@@ -254,6 +253,3 @@ def run_until_interrupted(code: str, *arguments: str, **options) -> tuple[int, s
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=30)
     return child.returncode, out, err
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for children")
