@@ -327,7 +327,7 @@ def choose_backend(backend: str | None) -> None:
 def main() -> None:
     """Run the command line; any MienError is one line on standard error and exit code 1."""
     try:
-        app()
+        app(sys.argv[1:])
     except MienError as error:
         err.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True, markup=True)
         sys.exit(1)

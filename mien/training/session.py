@@ -42,6 +42,10 @@ def start_run(
     track: Track = untracked,
 ) -> Run:
     """Train `recipe` in a new folder: `out`, or one below runs/. `data` as in `open_data`, `votes`: FER+ votes."""
+    if recipe.targets == "votes" and votes is None:
+        raise RecipeError(
+            "targets is 'votes', but no votes were given; expected a file of FER+ votes: give --votes FILE"
+        )
     source = name_source(data)
     dataset = open_data(source, skip_bad=skip_bad, track=track)
     splits = split(dataset, validation_share=recipe.validation_share, seed=recipe.seed)
