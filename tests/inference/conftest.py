@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from mien.emotions import EMOTIONS
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     onnx = pytest.importorskip("onnx")
+
+# On a busy machine any example may take long. Fewer than Hypothesis' hundred: type checks make each one slow.
+settings.register_profile("inference", deadline=None, max_examples=50)
 
 WEIGHTS = np.random.default_rng(7).normal(0, 2e-3, (48 * 48, len(EMOTIONS))).astype(np.float32)
 CALIBRATION = {
@@ -90,3 +94,10 @@ def astronaut() -> np.ndarray:
         warnings.simplefilter("ignore")
         data = pytest.importorskip("skimage.data")
         return np.asarray(data.astronaut())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unhurried():
+    settings.load_profile("inference")
+    yield
+    settings.load_profile("default")

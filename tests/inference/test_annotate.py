@@ -67,7 +67,7 @@ def test_a_person_and_doubt_are_shown():
     assert not np.array_equal(plain, doubtful)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.integers(-500, 500), st.integers(-500, 500), st.integers(1, 900), st.integers(1, 900)), max_size=5

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -55,7 +55,6 @@ def test_any_number_of_images_gives_a_row_each(classifier, number):
 rows = arrays(np.float32, (3, 7), elements=st.sampled_from([0.0, 1e-30, 1e-8, 0.01, 0.3, 0.5, 1.0]))
 
 
-@settings(deadline=None)
 @given(
     rows.filter(lambda values: (values.sum(axis=1) > 0).all()),
     st.floats(0.05, 20),

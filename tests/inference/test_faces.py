@@ -8,7 +8,7 @@ from math import cos, log, radians, sin
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -206,7 +206,6 @@ boxes = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(box=boxes, shape=st.tuples(st.integers(1, 90), st.integers(1, 90)))
 def test_crop_gives_48_by_48_of_any_box_in_any_picture(box, shape):
     picture = np.full((*shape, 3), 77, np.uint8)
