@@ -1,10 +1,12 @@
 """How many images a second `mien train baseline` learns from, beside the script it grew from. Writes one CSV.
 
 Both sides train the same network on the same files, epoch by epoch in turns, so that a noisy machine is noisy for both.
+Each has a process of its own, set up as its user would have it: the script's as Python starts it, the other's by mien.
 Run: make bench, or python benchmarks/train_step.py --data DIR --images 2560 --rounds 5
 """
 
 import csv
+import multiprocessing
 import os
 import statistics
 import sys
@@ -12,10 +14,15 @@ import tempfile
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # the script it grew from knows no other
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if multiprocessing.current_process().name == "mien train baseline":
+    from mien.cli import choose_backend
+
+    choose_backend("tensorflow")  # before TensorFlow is imported, as the command line does
 
 import keras
 import numpy as np
@@ -34,6 +41,8 @@ from mien.training.trainer import compile_for, targets_of, wrap
 
 RESULTS = Path(__file__).parent / "results" / "train_step.csv"
 Epoch = Callable[[], None]
+Faces = Dataset | Path  # arrays, or the folder a class that a directory loader reads
+Side = tuple[Callable[..., Epoch], Faces]
 
 
 def main() -> None:
@@ -47,7 +56,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         faces = training.take(np.sort(chosen))
         write_tree(faces, Path(folder))
-        sides = {"seed script": seed_epoch(Path(folder), faces), "mien train baseline": mien_epoch(faces)}
+        sides = {"seed script": (seed_epoch, Path(folder)), "mien train baseline": (mien_epoch, faces)}
         write_results(measure(sides, len(faces), arguments.rounds))
 
 
@@ -59,21 +68,41 @@ def write_tree(faces: Dataset, folder: Path) -> None:
         Image.fromarray(image[..., 0]).save(path)
 
 
-def measure(sides: dict[str, Epoch], images: int, rounds: int) -> list[dict[str, str | float]]:
+def measure(sides: dict[str, Side], images: int, rounds: int) -> list[dict[str, str | float]]:
     """Images a second of each side, median of `rounds`; the first epoch of each, which compiles, does not count."""
+    processes = {name: start(name, *side) for name, side in sides.items()}
     speeds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
-        for name, epoch in sides.items():
-            began = time.perf_counter()
-            epoch()
+        for name, process in processes.items():
+            process.send("epoch")
+            seconds = process.recv()
             if number:
-                speeds[name].append(images / (time.perf_counter() - began))
+                speeds[name].append(images / seconds)
                 print(f"round {number}: {name} {speeds[name][-1]:.0f} images/s", file=sys.stderr)
+    for process in processes.values():
+        process.send(None)
     ratios = [ours / theirs for theirs, ours in zip(*speeds.values(), strict=True)]
     rows: list[dict[str, str | float]] = [
         {"what": name, "unit": "images/s", **spread(values)} for name, values in speeds.items()
     ]
     return [*rows, {"what": "mien / seed", "unit": "ratio of the same round", **spread(ratios)}]
+
+
+def start(name: str, build: Callable[..., Epoch], faces: Faces) -> Connection:
+    """A process that trains an epoch for each word it is sent, answers with the seconds it took, and ends on None."""
+    here, there = multiprocessing.Pipe()
+    context = multiprocessing.get_context("spawn")
+    context.Process(target=train_on_demand, args=(there, build, faces), name=name, daemon=True).start()
+    there.close()
+    return here
+
+
+def train_on_demand(orders: Connection, build: Callable[..., Epoch], faces: Faces) -> None:
+    epoch = build(faces)
+    while orders.recv():
+        began = time.perf_counter()
+        epoch()
+        orders.send(time.perf_counter() - began)
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -105,14 +134,15 @@ def mien_epoch(faces: Dataset) -> Epoch:
     return lambda: model.fit(batches, class_weight=weights, shuffle=False, verbose=0)
 
 
-def seed_epoch(folder: Path, faces: Dataset) -> Epoch:
+def seed_epoch(folder: Path) -> Epoch:
     """One epoch as the original script runs it: directory loader, random layers in the network, `fit`."""
     loader = keras.utils.image_dataset_from_directory(
         folder, image_size=(48, 48), color_mode="grayscale", batch_size=64, seed=42, verbose=False
     )
+    counts = [len(list((folder / name).iterdir())) for name in loader.class_names]
+    weights = {label: sum(counts) / (len(counts) * count) for label, count in enumerate(counts)}
     batches = loader.shuffle(5000).prefetch(tf.data.AUTOTUNE)
     model = seed_network()
-    weights = class_weights(faces.labels, classes=faces.classes)
     return lambda: model.fit(batches, class_weight=weights, verbose=0)
 
 
