@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 
 from mien.errors import RecipeError
-from mien.models import baseline, compact, pretrained, transformer, vgg
+from mien.models import baseline, compact, pretrained, residual, transformer, vgg
 from mien.models.pretrained import Weights
 
 MODELS: dict[str, Callable[..., keras.Model]] = {
@@ -13,6 +13,8 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "compact": compact.build,
     "vgg": vgg.build,
     "vgg_narrow": vgg.build_narrow,
+    "residual": residual.build,
+    "residual_wide": residual.build_wide,
     "transformer": transformer.build,
     "resnet50": pretrained.build_resnet50,
     "efficientnet": pretrained.build_efficientnet,

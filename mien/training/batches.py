@@ -9,7 +9,7 @@ import numpy as np
 from mien.emotions import Images, Indices, Probabilities
 
 Order = Callable[[np.random.Generator, int], Indices]  # (chance, epoch) -> the rows of that epoch, in order
-Batch = tuple[Images | tuple[Images, np.ndarray], Probabilities]
+Inputs = Images | dict[str, np.ndarray]  # as build_augmenter names them
 
 
 class Batches(keras.utils.PyDataset):
@@ -17,6 +17,7 @@ class Batches(keras.utils.PyDataset):
 
     targets: float32 (n, classes), one-hot or soft. order: which rows an epoch shows, as many in each; all of them
     shuffled where none is given. stronger: bool (n,), the images to be changed further, where the augmenter asks.
+    mixup: α of Beta(α, α), from which the share is drawn that each image keeps where pairs are mixed (Zhang et al. 2018).
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Batches(keras.utils.PyDataset):
         epoch: int = 0,
         order: Order | None = None,
         stronger: np.ndarray | None = None,
+        mixup: float = 0.0,
     ) -> None:
         super().__init__()
         self.images = images
@@ -38,6 +40,7 @@ class Batches(keras.utils.PyDataset):
         self.epoch = epoch
         self.order = order or (lambda chance, _: chance.permutation(len(images)))
         self.stronger = stronger
+        self.mixup = mixup
         self.rows = self.rows_of_epoch()
 
     def rows_of_epoch(self) -> Indices:
@@ -46,12 +49,24 @@ class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return math.ceil(len(self.images) / self.batch_size)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> tuple[Inputs, Probabilities]:
         rows = self.rows[index * self.batch_size : (index + 1) * self.batch_size]
-        images = self.images[rows]
-        inputs = images if self.stronger is None else (images, self.stronger[rows, np.newaxis])
-        return inputs, self.targets[rows]
+        stronger = None if self.stronger is None else self.stronger[rows]
+        targets = self.targets[rows]
+        if not self.mixup:
+            return inputs(self.images[rows], stronger), targets
+        chance = np.random.default_rng([self.seed, self.epoch, index])
+        share = chance.beta(self.mixup, self.mixup, len(rows)).astype(np.float32)
+        mixed = share[:, np.newaxis] * targets + (1 - share[:, np.newaxis]) * targets[::-1]
+        return inputs(self.images[rows], stronger, share), mixed
 
     def on_epoch_end(self) -> None:
         self.epoch += 1
         self.rows = self.rows_of_epoch()
+
+
+def inputs(images: Images, stronger: np.ndarray | None = None, share: np.ndarray | None = None) -> Inputs:
+    """What a network behind an augmenter takes: images alone, or with a column for each further input (n,) given."""
+    columns = {"stronger": stronger, "share": share}
+    further = {name: values[:, np.newaxis] for name, values in columns.items() if values is not None}
+    return {"image": images, **further} if further else images

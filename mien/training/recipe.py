@@ -28,6 +28,9 @@ class Recipe:
     rotation: float = 0.1  # largest turn each way, as a share of a full turn: 0.1 is 36°
     zoom: float = 0.1  # largest change of size each way, as a share
     shift: float = 0.05  # largest move each way, as a share of the side
+    one_warp: bool = False  # turn, zoom and move in one interpolation; three blur a small picture
+    erasing: float = 0.0  # share of images with a random rectangle painted over
+    mixup: float = 0.0  # α of Beta(α, α): how far two images and their targets are mixed; 0 is not at all
     stronger_classes: str = ""  # classes to change further, such as fearful,sad; none where empty
     stronger_factor: float = 1.5  # how many times as far
 
@@ -43,7 +46,12 @@ class Recipe:
 
     frozen_epochs: int = 0  # epochs that train a pretrained model's head alone, before all of it is fine-tuned
     fine_tuning_rate: float = 1e-4  # learning rate from then on
-    learning_rate: float = 1e-3  # of Adam, at the start
+    optimizer: Literal["adam", "sgd"] = "adam"  # sgd: with Nesterov's momentum of 0.9
+    learning_rate: float = 1e-3  # the highest
+    weight_decay: float = 0.0  # of kernels, decoupled: each step takes learning_rate × this share of them away
+    average: float = 0.0  # what is kept are running means of the weights, with this share of the mean at each step
+    schedule: Literal["plateau", "cosine"] = "plateau"  # cosine: falls to 0 over all epochs, and none is spared
+    warmup_epochs: int = 0  # epochs over which a cosine schedule first rises
     batch_size: int = 64
     epochs: int = 50  # at most
     plateau_patience: int = 5  # epochs without a lower validation loss before the learning rate falls
@@ -64,12 +72,19 @@ class Recipe:
             self.check(field, getattr(self, field) >= 1, "a whole number from 1")
         for field in ("validation_share", "plateau_factor", "focal_alpha", "curriculum_start"):
             self.check(field, 0 < getattr(self, field) < 1, "a share between 0 and 1")
-        for field in ("zoom", "shift", "rotation", "label_smoothing"):
+        for field in ("zoom", "shift", "rotation", "erasing", "label_smoothing", "average"):
             self.check(field, 0 <= getattr(self, field) < 1, "a share from 0 to below 1")
         for field in ("learning_rate", "minimum_learning_rate", "fine_tuning_rate", "stronger_factor"):
             self.check(field, getattr(self, field) > 0, "a number above 0")
-        for field in ("seed", "frozen_epochs", "focal_gamma"):
+        for field in ("seed", "frozen_epochs", "focal_gamma", "mixup", "weight_decay", "warmup_epochs"):
             self.check(field, getattr(self, field) >= 0, "a number from 0")
+        self.check("warmup_epochs", self.warmup_epochs < self.epochs, f"fewer than all {self.epochs} epochs")
+        if self.average:
+            self.check(
+                "precision", self.precision != "mixed_float16", "float32 or mixed_bfloat16 with running averages"
+            )
+        if self.frozen_epochs:
+            self.check("schedule", self.schedule == "plateau", "plateau where frozen_epochs part the training in two")
         self.check("model", self.model in MODELS, f"one of {', '.join(MODELS)}")
 
     def check(self, field: str, holds: bool, expected: str) -> None:

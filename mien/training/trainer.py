@@ -1,5 +1,6 @@
 """A recipe, splits and a Run in; a trained network out, with everything about it in the run's folder."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from mien.errors import RecipeError, RunError
 from mien.models import build_network
 from mien.models.pretrained import freeze, unfreeze
 from mien.training.augment import Strength, build_augmenter
-from mien.training.batches import Batches, Order
+from mien.training.batches import Batches, Inputs, Order, inputs
 from mien.training.curriculum import Difficulties, easy_first
 from mien.training.losses import build_loss
 from mien.training.recipe import Recipe
@@ -61,7 +62,7 @@ def train(
     for phase in phases_of(recipe):
         if is_over(phase, recipe, run.history()):
             continue
-        prepare(model, recipe, phase, run)
+        prepare(model, recipe, phase, run, images=len(learning))
         fit(model, recipe, phase, learning, splits.validation, run, targets=targets, order=order, watchers=watchers)
     keep_best(recipe, run, classes=len(learning.classes))
     return run
@@ -103,8 +104,15 @@ def wrap(recipe: Recipe, *, classes: int) -> keras.Model:
         keras.config.set_dtype_policy("float32")
     strength = Strength(recipe.flip, recipe.rotation, recipe.zoom, recipe.shift)
     stronger = strength.times(recipe.stronger_factor) if recipe.stronger_classes else None
-    augmenter = build_augmenter(strength, stronger=stronger, seed=recipe.seed)
-    return keras.Model(augmenter.inputs, network(augmenter.output), name="training")
+    augmenter = build_augmenter(
+        strength,
+        stronger=stronger,
+        one_warp=recipe.one_warp,
+        erasing=recipe.erasing,
+        mixup=recipe.mixup > 0,
+        seed=recipe.seed,
+    )
+    return keras.Model(augmenter.input, network(augmenter.output), name="training")
 
 
 def network_of(model: keras.Model) -> keras.Model:
@@ -123,28 +131,32 @@ def phases_of(recipe: Recipe) -> tuple[Phase, ...]:
 
 def is_over(phase: Phase, recipe: Recipe, history: list[Row]) -> bool:
     """Whether the history already reaches where EarlyStopping or the last epoch ends the phase."""
+    if recipe.schedule == "cosine":
+        return len(history) >= phase.last
     losses = [row["val_loss"] for row in history[phase.first : phase.last]]
     if not losses:
         return False
     return len(history) >= phase.last or len(losses) - 1 - int(np.argmin(losses)) >= recipe.stop_patience
 
 
-def prepare(model: keras.Model, recipe: Recipe, phase: Phase, run: Run) -> None:
+def prepare(model: keras.Model, recipe: Recipe, phase: Phase, run: Run, *, images: int) -> None:
     """Compile for `phase`, with the weights, and the optimizer if it is the phase's own, of the last finished epoch."""
     done = len(run.history())
     if done and done == phase.first:
         model.load_weights(run.checkpoint(done))
     if recipe.frozen_epochs:
         (freeze if phase.frozen else unfreeze)(network_of(model))
-    compile_for(model, recipe, learning_rate=phase.learning_rate)
+    compile_for(model, recipe, learning_rate=phase.learning_rate, images=images)
     if done > phase.first:
         model.optimizer.build(model.trainable_variables)
         model.load_weights(run.checkpoint(done))
 
 
-def compile_for(model: keras.Model, recipe: Recipe, *, learning_rate: float) -> None:
+def compile_for(model: keras.Model, recipe: Recipe, *, learning_rate: float, images: int = 1) -> None:
+    """Ready to be trained on `images` images an epoch, which a cosine schedule needs to know."""
+    rate = learning_rate if recipe.schedule == "plateau" else cosine(recipe, learning_rate, images=images)
     model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
+        optimizer=build_optimizer(recipe, rate),
         loss=build_loss(
             recipe.loss,
             focal_gamma=recipe.focal_gamma,
@@ -153,6 +165,32 @@ def compile_for(model: keras.Model, recipe: Recipe, *, learning_rate: float) -> 
         ),
         metrics=["accuracy"],
     )
+
+
+def cosine(recipe: Recipe, learning_rate: float, *, images: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Up to `learning_rate` in a line over the warm-up, then down to 0 along half a cosine (Loshchilov & Hutter 2017)."""
+    steps = math.ceil(images / recipe.batch_size)
+    warmup = recipe.warmup_epochs * steps
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, recipe.epochs * steps - warmup, warmup_target=learning_rate, warmup_steps=warmup
+    )
+
+
+def build_optimizer(
+    recipe: Recipe, learning_rate: float | keras.optimizers.schedules.LearningRateSchedule
+) -> keras.optimizers.Optimizer:
+    common = {
+        "learning_rate": learning_rate,
+        "weight_decay": recipe.weight_decay or None,
+        "use_ema": recipe.average > 0,
+        "ema_momentum": recipe.average,
+    }
+    if recipe.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(**common)
+    else:
+        optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True, **common)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
 
 
 def fit(
@@ -177,6 +215,7 @@ def fit(
             epoch=done,
             order=order,
             stronger=stronger_rows(recipe, learning),
+            mixup=recipe.mixup,
         ),
         validation_data=validation_arrays(recipe, validation),
         validation_batch_size=256,
@@ -220,10 +259,11 @@ def stronger_rows(recipe: Recipe, dataset: Dataset) -> np.ndarray | None:
     return chosen
 
 
-def validation_arrays(recipe: Recipe, validation: Dataset) -> tuple[Any, Probabilities]:
-    unchanged = np.zeros((len(validation), 1), bool)
-    inputs = (validation.images, unchanged) if recipe.stronger_classes else validation.images
-    return inputs, targets_of(validation)
+def validation_arrays(recipe: Recipe, validation: Dataset) -> tuple[Inputs, Probabilities]:
+    """Every image as it is: changed no further, and mixed with none."""
+    stronger = np.zeros(len(validation), bool) if recipe.stronger_classes else None
+    share = np.ones(len(validation), np.float32) if recipe.mixup else None
+    return inputs(validation.images, stronger, share), targets_of(validation)
 
 
 def class_weights_of(recipe: Recipe, learning: Dataset) -> Mapping[int, float] | None:
@@ -245,17 +285,9 @@ def callbacks(
     recipe: Recipe, phase: Phase, run: Run, watchers: tuple[keras.callbacks.Callback, ...]
 ) -> list[keras.callbacks.Callback]:
     """In the order they act: the epoch is saved after the learning rate for the next one is known."""
-    stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=recipe.stop_patience)
-    plateau = keras.callbacks.ReduceLROnPlateau(
-        monitor="val_loss",
-        factor=recipe.plateau_factor,
-        patience=recipe.plateau_patience,
-        min_lr=recipe.minimum_learning_rate,
-    )
     return [
-        stopping,
-        plateau,
-        Replay((stopping, plateau), run.history()[phase.first :], learning_rate=phase.learning_rate),
+        *watching_validation(recipe, phase, run),
+        *([keras.callbacks.SwapEMAWeights()] if recipe.average else []),  # validation sees the averages
         Reseed(recipe.seed),
         StopOnNaN(),
         SaveEpoch(run),
@@ -263,10 +295,30 @@ def callbacks(
     ]
 
 
+def watching_validation(recipe: Recipe, phase: Phase, run: Run) -> list[keras.callbacks.Callback]:
+    """What lowers the learning rate and ends the training when the validation loss no longer falls."""
+    if recipe.schedule == "cosine":
+        return []
+    stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=recipe.stop_patience)
+    plateau = keras.callbacks.ReduceLROnPlateau(
+        monitor="val_loss",
+        factor=recipe.plateau_factor,
+        patience=recipe.plateau_patience,
+        min_lr=recipe.minimum_learning_rate,
+    )
+    history = run.history()[phase.first :]
+    return [stopping, plateau, Replay((stopping, plateau), history, learning_rate=phase.learning_rate)]
+
+
 def keep_best(recipe: Recipe, run: Run, *, classes: int) -> None:
     """Save the best epoch's network in float32, whatever precision it was trained in."""
     model = wrap(replace(recipe, precision="float32", weights="none"), classes=classes)
+    if recipe.average:
+        compile_for(model, recipe, learning_rate=recipe.learning_rate)
+        model.optimizer.build(model.trainable_variables)
     model.load_weights(run.best_checkpoint)
+    if recipe.average:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
     run.save_model(network_of(model))
 
 
@@ -325,5 +377,6 @@ class SaveEpoch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         figures = {name: float(value) for name, value in (logs or {}).items()}
+        figures.setdefault("learning_rate", float(self.model.optimizer.learning_rate))
         seconds = time.monotonic() - self.began
         self.run.save_epoch(self.model, {"epoch": epoch + 1.0, **figures, "seconds": round(seconds, 1)})

@@ -61,9 +61,25 @@ def test_the_best_epoch_is_the_one_kept(splits, small, new_run):
     assert np.mean(predicted.argmax(1) == splits.validation.labels) == pytest.approx(best["val_accuracy"], abs=1e-6)
 
 
+SCHEDULES = {
+    "plateau": {"plateau_patience": 1, "learning_rate": 0.05},
+    "cosine": {
+        "optimizer": "sgd",
+        "schedule": "cosine",
+        "warmup_epochs": 1,
+        "learning_rate": 0.05,
+        "average": 0.9,
+        "mixup": 0.3,
+        "erasing": 0.3,
+        "one_warp": True,
+    },
+}
+
+
+@pytest.mark.parametrize("choices", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize(("epochs", "batches"), [(0, 2), (1, 0), (3, 3)])
-def test_a_stopped_training_goes_on_as_if_it_had_not(splits, small, new_run, stop_after, epochs, batches):
-    recipe = dataclasses.replace(small, plateau_patience=1, learning_rate=0.05)
+def test_a_stopped_training_goes_on_as_if_it_had_not(splits, small, new_run, stop_after, choices, epochs, batches):
+    recipe = dataclasses.replace(small, **choices)
     whole = train(recipe, splits, new_run(recipe, "whole"))
     stopped = new_run(recipe, "stopped")
     with pytest.raises(KeyboardInterrupt):
@@ -73,6 +89,36 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(splits, small, new_run, sto
     train(recipe, splits, Run.open(stopped.path))
     for resumed, straight in zip(figures(stopped), figures(whole), strict=True):
         assert resumed == pytest.approx(straight, rel=1e-3)
+
+
+def test_a_cosine_rises_over_the_warm_up_then_falls_to_nothing(splits, small, new_run):
+    recipe = dataclasses.replace(small, schedule="cosine", warmup_epochs=1, learning_rate=0.01)
+    rates = [row["learning_rate"] for row in train(recipe, splits, new_run(recipe)).history()]
+    assert rates == pytest.approx([0.01, 0.0075, 0.0025, 0], abs=1e-6)
+
+
+def test_what_is_kept_and_judged_are_the_averaged_weights(splits, small, new_run):
+    recipe = dataclasses.replace(small, average=0.95)
+    run = train(recipe, splits, new_run(recipe))
+    best = min(run.history(), key=lambda row: row["val_loss"])
+    predicted = load_trained(run).predict(splits.validation.images)
+    chosen = predicted[np.arange(len(predicted)), splits.validation.labels]
+    assert -np.log(chosen).mean() == pytest.approx(best["val_loss"], abs=1e-4)
+    without = dataclasses.replace(small, average=0.0)
+    plain = train(without, splits, new_run(without, "plain"))
+    assert plain.history()[0]["val_loss"] != pytest.approx(run.history()[0]["val_loss"], abs=1e-6)
+    assert plain.history()[0]["loss"] == pytest.approx(run.history()[0]["loss"], rel=1e-3)
+
+
+def test_weight_decay_takes_from_kernels_alone(splits, small):
+    recipe = dataclasses.replace(small, weight_decay=0.5, learning_rate=0.5, optimizer="sgd")
+    model = wrap(recipe, classes=7)
+    compile_for(model, recipe, learning_rate=0.5)
+    model.optimizer.build(model.trainable_variables)
+    before = [np.array(variable) for variable in model.trainable_variables]
+    model.optimizer.apply([keras.ops.zeros_like(variable) for variable in model.trainable_variables])
+    for variable, old in zip(model.trainable_variables, before, strict=True):
+        assert np.allclose(variable, old * (0.75 if variable.name == "kernel" else 1), atol=1e-6)
 
 
 def test_early_stopping_ends_a_resumed_training_too(splits, small, tmp_path, stop_after):
@@ -187,6 +233,11 @@ CHOICES = {
     "label smoothing": {"label_smoothing": 0.1},
     "smoothing on focal": {"loss": "focal", "label_smoothing": 0.1},
     "stronger classes": {"stronger_classes": "fearful,sad"},
+    "one warp": {"one_warp": True},
+    "erasing": {"erasing": 0.5},
+    "mixup": {"mixup": 0.3, "stronger_classes": "sad"},
+    "sgd on a cosine": {"optimizer": "sgd", "schedule": "cosine", "warmup_epochs": 1, "weight_decay": 5e-3},
+    "averaged weights": {"average": 0.9},
     "no augmentation": {"flip": False, "rotation": 0.0, "zoom": 0.0, "shift": 0.0},
 }
 

@@ -1,0 +1,45 @@
+"""Residual networks whose stem halves the picture at once: most of the accuracy for a fraction of the multiply-adds."""
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from mien.emotions import SIZE
+from mien.models.layers import convolution
+
+
+def build(*, classes: int = 7) -> keras.Model:
+    """1.1 M parameters, 66 M multiply-adds a face."""
+    return build_residual((24, 48, 96, 192), classes=classes, name="residual")
+
+
+def build_wide(*, classes: int = 7) -> keras.Model:
+    """2.9 M parameters, 182 M multiply-adds a face."""
+    return build_residual((32, 80, 160, 320), classes=classes, name="residual_wide")
+
+
+def build_residual(widths: tuple[int, int, int, int], *, classes: int, name: str) -> keras.Model:
+    """Four stages of 24, 24, 12 and 6 pixels a side; the last two have a residual block (He et al. 2016).
+
+    Each picture is brought to mean 0 and deviation 1, so that light and contrast do not matter.
+    """
+    stem, first, second, third = widths
+    image = keras.Input((SIZE, SIZE, 1), name="image")
+    x = layers.Rescaling(1 / 255)(image)
+    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, name="standardise")(x)
+    x = convolution(x, stem, strides=2)
+    x = convolution(x, first)
+    for filters in (second, third):
+        x = layers.MaxPooling2D()(x)
+        x = convolution(x, filters)
+        x = residual(x, filters)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(0.2)(x)
+    probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
+    return keras.Model(image, probabilities, name=name)
+
+
+def residual(x: Any, filters: int) -> Any:
+    """Two convolutions, added to what they were given."""
+    return layers.Add()([x, convolution(convolution(x, filters), filters)])
