@@ -1,0 +1,158 @@
+"""What each idea is worth: recipes × seeds in, one row a run in benchmarks/results/ablation.csv.
+
+Run: python benchmarks/ablation.py --data DIR                      every idea on a narrow network, for minutes each
+     python benchmarks/ablation.py --data DIR --setting full baseline improved --seeds 42      as the recipes say
+
+Finished rows are skipped and a stopped training goes on where it was, so the same command may be given again. Runs lie
+in runs/ablation/SETTING/. Test figures are for reporting; whoever chooses among recipes looks at validation alone.
+"""
+
+import csv
+import os
+from argparse import ArgumentParser
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+import numpy as np
+from rich.console import Console
+
+from mien.data.balance import oversample
+from mien.data.dataset import Dataset
+from mien.data.fetch import open_data
+from mien.data.splits import Splits, split
+from mien.evaluation.metrics import Figures, measure
+from mien.files import replacing
+from mien.recipes import RECIPES, find_recipe
+from mien.training.recipe import Recipe
+from mien.training.runs import Run
+from mien.training.session import name_source, train_aloud
+from mien.training.trained import load_trained
+
+RESULTS = Path(__file__).parent / "results" / "ablation.csv"
+RUNS = Path("runs") / "ablation"
+WRONG_ORDER = "oversampled before the split"
+IDEAS = (
+    "vgg",
+    "vgg_oversampled",
+    "vgg_focal",
+    "improved",
+    "smooth",
+    "smooth_focal",
+    "stronger_classes",
+    "curriculum",
+    "transformer",
+    WRONG_ORDER,
+)
+
+
+def narrow(recipe: Recipe) -> Recipe:
+    """The same idea on a quarter of the filters, over a few epochs in which the learning rate falls to nothing."""
+    model = "vgg_narrow" if recipe.model == "vgg" else recipe.model
+    return replace(recipe, model=model, epochs=10, schedule="cosine", warmup_epochs=1, learning_rate=3e-3)
+
+
+SETTINGS: dict[str, Callable[[Recipe], Recipe]] = {"narrow": narrow, "full": lambda recipe: recipe}
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("ideas", nargs="*", default=IDEAS, choices=[*RECIPES, WRONG_ORDER], metavar="RECIPE")
+    parser.add_argument("--data", default=None)
+    parser.add_argument("--setting", default="narrow", choices=SETTINGS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44])
+    arguments = parser.parse_args()
+    source = name_source(arguments.data)
+    dataset = open_data(source)
+    for seed in arguments.seeds:
+        for idea in arguments.ideas:
+            if not is_done(idea, arguments.setting, seed):
+                add_row(measure_idea(dataset, source, idea, arguments.setting, seed))
+
+
+def measure_idea(dataset: Dataset, source: str, idea: str, setting: str, seed: int) -> dict[str, object]:
+    recipe, splits = prepare(dataset, idea, setting, seed)
+    run = train_or_go_on(recipe, splits, source, RUNS / setting / f"{idea.replace(' ', '-')}-{seed}")
+    return describe(run, splits, idea, setting)
+
+
+def prepare(dataset: Dataset, idea: str, setting: str, seed: int) -> tuple[Recipe, Splits]:
+    """The recipe, and the images it learns from; in the wrong order, validation holds copies of what is learned."""
+    name = "vgg_oversampled" if idea == WRONG_ORDER else idea
+    recipe = replace(SETTINGS[setting](find_recipe(name)), seed=seed)
+    if idea != WRONG_ORDER:
+        return recipe, split(dataset, validation_share=recipe.validation_share, seed=seed)
+    copied = oversample(dataset.training, class_name=recipe.oversample, target=recipe.oversample_to, seed=seed)
+    disguised = replace(copied, names=np.array([f"image {row}" for row in range(len(copied))]))
+    torn = split(disguised, validation_share=recipe.validation_share, seed=seed)
+    honest = split(dataset, validation_share=recipe.validation_share, seed=seed)
+    return replace(recipe, oversample=""), Splits(torn.train, torn.validation, honest.test)
+
+
+def train_or_go_on(recipe: Recipe, splits: Splits, source: str, path: Path) -> Run:
+    """The finished run at `path`: trained now, gone on with, or found there."""
+    known = (path / "recipe.json").exists()
+    run = (
+        Run.open(path) if known else Run.create(path, recipe, split={"data": source, "skipped": [], **splits.to_dict()})
+    )
+    return run if run.finished else train_aloud(run, splits, Console(stderr=True))
+
+
+def describe(run: Run, splits: Splits, idea: str, setting: str) -> dict[str, object]:
+    classifier = load_trained(run)
+    validation, test = (
+        measure(part.labels, classifier.predict(part.images), classes=part.classes)
+        for part in (splits.validation, splits.test)
+    )
+    history = run.history()
+    return {
+        "recipe": idea,
+        "setting": setting,
+        "seed": run.recipe.seed,
+        **{f"validation_{name}": value for name, value in headline(validation).items()},
+        **headline(test),
+        "epochs": len(history),
+        "best_epoch": 1 + int(np.argmin([row["val_loss"] for row in history])),
+        "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
+        **{name: run.environment[name] for name in ("backend", "processor", "cores", "git_commit", "started")},
+    }
+
+
+def headline(figures: Figures) -> dict[str, float | None]:
+    recalls = {each.name: each.recall.value if each.recall else None for each in figures.per_class}
+    values = {"accuracy": figures.accuracy.value, "macro_f1": figures.macro_f1.value, "nll": figures.nll}
+    return {
+        name: value if value is None else round(value, 4)
+        for name, value in {
+            **values,
+            "disgusted_recall": recalls["disgusted"],
+            "fearful_recall": recalls["fearful"],
+        }.items()
+    }
+
+
+def rows() -> list[dict[str, object]]:
+    if not RESULTS.exists():
+        return []
+    with RESULTS.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def is_done(idea: str, setting: str, seed: int) -> bool:
+    return any((row["recipe"], row["setting"], row["seed"]) == (idea, setting, str(seed)) for row in rows())
+
+
+def add_row(row: dict[str, object]) -> None:
+    known = rows()
+    with replacing(RESULTS) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, row)
+        writer.writeheader()
+        writer.writerows([*known, row])
+
+
+if __name__ == "__main__":
+    main()
