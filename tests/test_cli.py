@@ -110,6 +110,8 @@ def test_recipes_are_listed(tmp_path):
         (["evaluate", "nowhere"], "nowhere is no run"),
         (["evaluate", "run/recipe.json", "--verify"], "expected a report.json"),
         (["audit", "nowhere"], "nowhere does not exist"),
+        (["train", "baseline", "--data", "drawn", "--track", "tensorbord"], "no tracker 'tensorbord'; expected some of"),
+        (["evaluate", "run", "--track", "tensorbord"], "no tracker 'tensorbord'; expected some of"),
         (["calibrate", "run", "--priors", "happy"], "expected class=share"),
         (["calibrate", "run", "--priors", "happy=1"], "expected each of angry, disgusted"),
         (["train", "votes", "model=compact", "--data", "drawn", "--out", "new"], "give --votes FILE"),
