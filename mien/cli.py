@@ -150,6 +150,26 @@ def report_verdict(report: Path, faults: list[str]) -> None:
 
 
 @app.command
+def compare(*runs: Path, out: Path = Path("comparison"), json: bool = False) -> None:
+    """Set evaluated runs against the first of them: figures, intervals, a paired test, cost.
+
+    Args:
+        runs: Two folders or more that `mien evaluate` has judged on the same test images.
+        out: Where comparison.json, comparison.csv and comparison.html go.
+        json: Print comparison.json instead of a table.
+    """
+    with extra("evaluate"):
+        from mien.evaluation.comparison import compare_reports
+    comparison = compare_reports(runs)
+    comparison.save(out)
+    if json:
+        print(dumps(comparison.to_dict(), indent=2, allow_nan=False, ensure_ascii=False))
+    else:
+        comparison.print(console)
+        err.print(f"written: {out / 'comparison.html'}", highlight=False, soft_wrap=True)
+
+
+@app.command
 def calibrate(run: Path, /, *, priors: str | None = None, data: Data = None) -> None:
     """Fit a finished run's calibration on its validation images, and write calibration.json into its folder.
 

@@ -19,6 +19,7 @@ from mien.evaluation.doubts_page import Doubt, doubts_page
 from mien.evaluation.evaluate import calibrate, evaluate, verify
 from mien.evaluation.report import Report
 from mien.files import write_json, write_text
+from mien.models.costs import count_multiply_adds
 from mien.training.curriculum import Difficulties, pilot_difficulties
 from mien.training.doubts import find_doubts, out_of_fold
 from mien.training.explain import explanations
@@ -114,6 +115,10 @@ def evaluate_run(
         explain=partial(explanations, classifier) if full else None,
         provenance={
             "recipe": run.recipe.to_dict(),
+            "costs": {
+                "parameters": classifier.network.count_params(),
+                "multiply_adds": count_multiply_adds(classifier.network),
+            },
             "split": run.split,
             "trained with": run.environment,
             "evaluated with": describe_environment(),
