@@ -16,6 +16,7 @@ from rich.table import Table
 from mien.errors import DataError, MienError, RecipeError, RunError, extra
 
 Data = Annotated[str | None, Parameter(name="--data", help="drawn, a folder with train/ and test/, or fer2013.csv.")]
+Trackers = Annotated[str | None, Parameter(name="--track")]
 
 app = App(
     name="mien",
@@ -50,6 +51,7 @@ def train(
     backend: Literal["tensorflow", "jax", "torch"] | None = None,
     skip_bad: bool = False,
     votes: Path | None = None,
+    trackers: Trackers = None,
 ) -> None:
     """Train a recipe: mien train baseline epochs=20 seed=1.
 
@@ -61,6 +63,7 @@ def train(
         backend: What Keras computes with; KERAS_BACKEND, else TensorFlow, where none is given.
         skip_bad: Leave bad files out and count them, instead of stopping at the first.
         votes: A file of FER+ votes, for a recipe with targets=votes.
+        trackers: Where to show the training: tensorboard, wandb, mlflow, commas between. --resume goes on in the same.
     """
     choose_backend(backend)
     with extra("train"):
@@ -69,12 +72,21 @@ def train(
     if resume is not None:
         if recipe or changes or out:
             raise RunError("--resume goes on with a run as it began; expected no recipe, field=value or --out with it")
-        run = resume_run(resume, data=data, console=err, track=track)
+        run = resume_run(resume, data=data, shown_in=trackers, console=err, track=track)
     elif recipe is None:
         raise RunError("expected a recipe, such as `mien train baseline`, or --resume RUN; `mien recipes` lists them")
     else:
         chosen = find_recipe(recipe).override(*changes)
-        run = start_run(chosen, data=data, out=out, skip_bad=skip_bad, votes=votes, console=err, track=track)
+        run = start_run(
+            chosen,
+            data=data,
+            out=out,
+            skip_bad=skip_bad,
+            votes=votes,
+            shown_in=trackers or "",
+            console=err,
+            track=track,
+        )
     print(run.path)
 
 
@@ -89,6 +101,7 @@ def evaluate(
     full: bool = False,
     votes: Path | None = None,
     operating_point: Literal["accuracy", "balanced"] | None = None,
+    trackers: Trackers = None,
     verify: bool = False,
     json: bool = False,
 ) -> None:
@@ -101,15 +114,17 @@ def evaluate(
         full: Also under 45 corruptions, and with pictures of what the network looks at.
         votes: A file of FER+ votes, to judge against many annotators too.
         operating_point: Judge calibrated probabilities: accuracy, or balanced, which finds rare classes more often.
+        trackers: Where to show the report; the trackers of the training where none is given.
         verify: Evaluate again as the report says it was done, and say whether it holds.
         json: Print report.json instead of tables.
     """
     choose_backend(None)
     with extra("train"):
-        from mien.training.session import evaluate_run, verify_report
+        from mien.training.session import choose_trackers, evaluate_run, save_report, verify_report
     if verify:
         report_verdict(run, verify_report(run, data=data, track=track))
         return
+    shown_in = choose_trackers(run, trackers)  # first: a name or a package may be missing
     report = evaluate_run(
         run,
         data=data,
@@ -120,7 +135,7 @@ def evaluate(
         operating_point=operating_point,
         track=track,
     )
-    report.save(run)
+    save_report(run, report, shown_in=shown_in)
     if json:
         print(dumps(report.to_dict(), indent=2, allow_nan=False, ensure_ascii=False))
     else:
@@ -132,6 +147,26 @@ def report_verdict(report: Path, faults: list[str]) -> None:
     if faults:
         raise RunError(f"{report} does not hold: {'; '.join(faults)}")
     print(f"{report} holds")
+
+
+@app.command
+def compare(*runs: Path, out: Path = Path("comparison"), json: bool = False) -> None:
+    """Set evaluated runs against the first of them: figures, intervals, a paired test, cost.
+
+    Args:
+        runs: Two folders or more that `mien evaluate` has judged on the same test images.
+        out: Where comparison.json, comparison.csv and comparison.html go.
+        json: Print comparison.json instead of a table.
+    """
+    with extra("evaluate"):
+        from mien.evaluation.comparison import compare_reports
+    comparison = compare_reports(runs)
+    comparison.save(out)
+    if json:
+        print(dumps(comparison.to_dict(), indent=2, allow_nan=False, ensure_ascii=False))
+    else:
+        comparison.print(console)
+        err.print(f"written: {out / 'comparison.html'}", highlight=False, soft_wrap=True)
 
 
 @app.command

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from shutil import copytree
 
 import pytest
 
@@ -51,6 +52,24 @@ def test_evaluate_json_is_json_alone_and_equals_the_file(finished):
     assert printed == json.loads((finished / "run" / "report.json").read_text())
     assert printed["figures"]["images"] == 700
     assert printed["provenance"]["split"]["validation_images_also_in_train"] == 0
+
+
+def test_compare_prints_and_writes_one_table(finished):
+    assert mien("evaluate", "run", cwd=finished).returncode == 0
+    copytree(finished / "run", finished / "again", dirs_exist_ok=True)
+    done = mien("compare", "run", "again", "--out", "table", cwd=finished)
+    assert done.returncode == 0, done.stderr
+    for words in ("again", "p = 1.000", "2 epochs", "0.0 to 0.0"):
+        assert words in done.stdout.replace("+", "")
+    assert {path.name for path in (finished / "table").iterdir()} == {
+        "comparison.json",
+        "comparison.csv",
+        "comparison.html",
+    }
+    printed = json.loads(mien("compare", "run", "again", "--out", "table", "--json", cwd=finished).stdout)
+    assert printed == json.loads((finished / "table" / "comparison.json").read_text())
+    first = printed["runs"][0]
+    assert (first["parameters"] > 0, first["multiply_adds"] > first["parameters"]) == (True, True)
 
 
 def test_verify_says_whether_a_report_holds(finished):
@@ -110,6 +129,10 @@ def test_recipes_are_listed(tmp_path):
         (["evaluate", "nowhere"], "nowhere is no run"),
         (["evaluate", "run/recipe.json", "--verify"], "expected a report.json"),
         (["audit", "nowhere"], "nowhere does not exist"),
+        (["compare", "run"], "1 run came; expected two or more"),
+        (["compare", "run", "nowhere"], "nowhere/report.json does not exist; expected an evaluated run"),
+        (["train", "baseline", "--data", "drawn", "--track", "tensorbord"], "no tracker 'tensorbord'; expected some of"),
+        (["evaluate", "run", "--track", "tensorbord"], "no tracker 'tensorbord'; expected some of"),
         (["calibrate", "run", "--priors", "happy"], "expected class=share"),
         (["calibrate", "run", "--priors", "happy=1"], "expected each of angry, disgusted"),
         (["train", "votes", "model=compact", "--data", "drawn", "--out", "new"], "give --votes FILE"),

@@ -10,7 +10,7 @@ from scipy.special import log_softmax, softmax
 
 from mien.emotions import Labels, Probabilities
 from mien.errors import DataError, RecipeError
-from mien.evaluation.metrics import SUM_TOLERANCE, check_probabilities, count_confusion, macro_f1
+from mien.evaluation.metrics import SUM_TOLERANCE, check_probabilities, count_confusion, macro_f1, tally_confusion
 
 OPERATING_POINTS = ("accuracy", "balanced")
 TEMPERATURES = (0.05, 20.0)  # searched
@@ -141,7 +141,7 @@ def fit_accuracy(labels: Labels, probabilities: Probabilities, direction: Offset
 def fit_balance(labels: Labels, logits: Logits, direction: Offsets) -> float:
     """The distance along `direction` with the best macro-F1, the shortest of those that tie."""
     confusions = [count_confusion(labels, from_logits(logits + distance * direction)) for distance in FURTHER]
-    return float(FURTHER[macro_f1(np.stack(confusions)).argmax()])
+    return float(FURTHER[macro_f1(tally_confusion(np.stack(confusions))).argmax()])
 
 
 def nll(labels: Labels, logits: Logits) -> float:

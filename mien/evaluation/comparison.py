@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -15,25 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mien.data.dataset import Dataset
-from mien.emotions import Labels, Names, Probabilities
 from mien.errors import DataError
 from mien.evaluation.metrics import Comparison, Estimate, compare
+from mien.evaluation.predictions import REMEDY, Predictions, load_predictions
 from mien.evaluation.report import FORMAT, bounds, pages, percent
-from mien.files import replacing, write_json, write_text
+from mien.files import write_json, write_text
 
 CHANCE = 0.05  # a difference that chance brings about at least as often is not believed
-REMEDY = "evaluate it with: mien evaluate"
-
-
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """What a model said of test images, in one order; test_sha256 is `Dataset.sha256` of those images."""
-
-    names: Names
-    labels: Labels
-    probabilities: Probabilities
-    test_sha256: str
 
 
 @dataclass(frozen=True)
@@ -41,7 +28,8 @@ class ComparedRun:
     """One run's figures and cost; None is what its report does not say.
 
     name: of its folder. recalls: by class, None where no image carries its label. against_first: this run minus the
-    first one, None for the first itself. seconds: of all its epochs. hardware: what it was trained on.
+    first one, None for the first itself. multiply_adds: of one image. seconds: of all its epochs. hardware: what it was
+    trained on.
     """
 
     name: str
@@ -51,6 +39,7 @@ class ComparedRun:
     recalls: Mapping[str, Estimate | None]
     against_first: Comparison | None
     parameters: int | None
+    multiply_adds: int | None
     epochs: int | None
     seconds: float | None
     hardware: str | None
@@ -135,34 +124,6 @@ class RunComparison:
         write_text(folder / "comparison.html", page)
 
 
-def save_predictions(path: Path, test: Dataset, probabilities: Probabilities) -> None:
-    """Keep what a model said of every image of `test`, in its order, so that another model can be set against it."""
-    with replacing(path) as draft:
-        np.savez_compressed(
-            draft,
-            names=test.names,
-            labels=test.labels,
-            probabilities=probabilities,
-            test_sha256=np.array(test.sha256),
-        )
-
-
-def load_predictions(path: Path) -> Predictions:
-    """What `save_predictions` kept. Raises DataError where `path` is missing or holds something else."""
-    try:
-        with np.load(path) as arrays:
-            return Predictions(
-                names=arrays["names"],
-                labels=arrays["labels"],
-                probabilities=arrays["probabilities"],
-                test_sha256=str(arrays["test_sha256"]),
-            )
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; expected an evaluated run: {REMEDY} {path.parent}") from error
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise DataError(f"{path} cannot be read ({error}); expected predictions: {REMEDY} {path.parent}") from error
-
-
 def compare_reports(folders: Sequence[Path]) -> RunComparison:
     """Set evaluated runs against the first of them, image by image, from their report.json and predictions.npz.
 
@@ -242,6 +203,7 @@ def describe_run(name: str, report: Mapping[str, Any], against_first: Comparison
         recalls={one["name"]: one["recall"] and Estimate(**one["recall"]) for one in figures["per_class"]},
         against_first=against_first,
         parameters=provenance.get("costs", {}).get("parameters"),
+        multiply_adds=provenance.get("costs", {}).get("multiply_adds"),
         epochs=len(history) or None,
         seconds=float(sum(row["seconds"] for row in history)) if history and "seconds" in history[0] else None,
         hardware=describe_hardware(provenance.get("trained with", {})),
@@ -274,7 +236,7 @@ def csv_row(run: ComparedRun) -> dict[str, Any]:
         "second_only": gain and gain.second_only,
         "p_value": gain and gain.p_value,
     }
-    return row | {name: getattr(run, name) for name in ("parameters", "epochs", "seconds", "hardware")}
+    return row | {name: getattr(run, name) for name in ("parameters", "multiply_adds", "epochs", "seconds", "hardware")}
 
 
 def table_row(run: ComparedRun, rarest: str) -> list[Text]:
@@ -306,8 +268,8 @@ def p_text(comparison: Comparison, *, equals: str = "") -> str:
     return "< 0.001" if comparison.p_value < 0.001 else f"{equals}{comparison.p_value:.3f}"
 
 
-def millions(parameters: int | None) -> str:
-    return "–" if parameters is None else f"{parameters / 1e6:.2f} M"
+def millions(number: int | None) -> str:
+    return "–" if number is None else f"{number / 1e6:,.2f} M"
 
 
 def duration(seconds: float | None) -> str:

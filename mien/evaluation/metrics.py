@@ -1,8 +1,7 @@
 """Labels and probabilities in, figures out: how often right, how sure, and how far chance alone could move each."""
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,11 @@ BINS = 15  # of equal width, as Guo et al. 2017 report ECE
 CURVE_POINTS = 101  # of the risk-coverage curve: one a per cent
 SUM_TOLERANCE = 1e-3  # how far from one a row may sum: a half-precision softmax passes, logits do not
 
-Counts = Int64[np.ndarray, "*cells"]  # images by true class and predicted class, or classes where two models predict
-Resamples = Int64[np.ndarray, "draws *cells"]
-Figure = Float64[np.ndarray, " draws"]  # one figure of each resample
+BLOCK = 500  # bootstrap samples drawn at once: a sample of two models' 50 classes may fill a cell an image
+
+Counts = Num[np.ndarray, "*cells"]
 Shares = Float64[np.ndarray, "*cells"]  # NaN where there is nothing to share
+Figure = Float64[np.ndarray, " draws"]  # one figure of each bootstrap sample, the images themselves first
 Confidences = Float64[np.ndarray, " n"]
 Rows = Bool[np.ndarray, " n"]
 
@@ -33,6 +33,15 @@ class Estimate:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Tallies:
+    """All that accuracy and F1 need to know: images of each class rightly predicted, labelled and predicted so."""
+
+    hits: Num[np.ndarray, "*draws classes"]
+    labelled: Num[np.ndarray, "*draws classes"]
+    predicted: Num[np.ndarray, "*draws classes"]
 
 
 @dataclass(frozen=True)
@@ -127,14 +136,14 @@ def measure(
     exact = probabilities / probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
     confidences, right = exact.max(axis=1), probabilities.argmax(axis=1) == labels
     confusion = count_confusion(labels, probabilities)
-    resampled = resample(confusion, draws=draws, seed=seed)
+    (tallies,) = resample(labels, probabilities.argmax(axis=1), classes=len(classes), draws=draws, seed=seed)
     reliability = bin_by_confidence(confidences, right)
     risks = risk_by_coverage(confidences, right)
     return Figures(
         classes=classes,
         images=len(labels),
-        accuracy=estimate(accuracy, confusion, resampled),
-        macro_f1=estimate(macro_f1, confusion, resampled),
+        accuracy=estimate(accuracy(tallies)),
+        macro_f1=estimate(macro_f1(tallies)),
         balanced_accuracy=float(np.nanmean(ratio(confusion.diagonal(), confusion.sum(axis=1)))),
         top_2=top_2(labels, probabilities),
         per_class=figures_by_class(confusion, classes),
@@ -159,14 +168,14 @@ def compare(
     classes = tuple(f"class {index}" for index in range(first.shape[1]))
     for probabilities in (first, second):
         check_probabilities(labels, probabilities, classes)
-    pairs = count_pairs(labels, first, second)
-    resampled = resample(pairs, draws=draws, seed=seed)
-    first_right, second_right = (rows.argmax(axis=1) == labels for rows in (first, second))
+    predicted = [rows.argmax(axis=1) for rows in (first, second)]
+    one, other = resample(labels, *predicted, classes=len(classes), draws=draws, seed=seed)
+    first_right, second_right = (rows == labels for rows in predicted)
     first_only, second_only = int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum())
     return Comparison(
         images=len(labels),
-        accuracy_difference=estimate(lambda cells: gain(accuracy, cells), pairs, resampled),
-        macro_f1_difference=estimate(lambda cells: gain(macro_f1, cells), pairs, resampled),
+        accuracy_difference=estimate(accuracy(other) - accuracy(one)),
+        macro_f1_difference=estimate(macro_f1(other) - macro_f1(one)),
         first_only=first_only,
         second_only=second_only,
         p_value=mcnemar(first_only, second_only),
@@ -183,6 +192,8 @@ def check_probabilities(
         raise DataError(f"{len(labels)} labels came with {len(probabilities)} rows of probabilities; expected one each")
     if probabilities.shape[1] != len(classes):
         raise DataError(f"probabilities have {probabilities.shape[1]} columns; expected one for each of {classes}")
+    if len(classes) < 2:
+        raise DataError(f"there is one class, {classes[0]!r}; expected two or more to tell apart")
     sums: Confidences = probabilities.sum(axis=1, dtype=np.float64)
     refuse(labels, (labels < 0) | (labels >= len(classes)), f"a label 0..{len(classes) - 1}, an index into the classes")
     refuse(probabilities, ~np.isfinite(sums), "finite probabilities: did the training diverge?")
@@ -202,8 +213,8 @@ def refuse(values: Labels | Probabilities, wrong: Rows, expected: str) -> None:
 
 def plain(value: Figures | Comparison) -> dict[str, Any]:
     """The fields as a JSON file gives them back."""
-    fields: dict[str, Any] = json.loads(json.dumps(asdict(value), default=np.ndarray.tolist, allow_nan=False))
-    return fields
+    values: dict[str, Any] = json.loads(json.dumps(asdict(value), default=np.ndarray.tolist, allow_nan=False))
+    return values
 
 
 def count_confusion(labels: Labels, probabilities: Probabilities) -> ConfusionMatrix:
@@ -214,55 +225,66 @@ def count_confusion(labels: Labels, probabilities: Probabilities) -> ConfusionMa
     return matrix
 
 
-def count_pairs(labels: Labels, first: Probabilities, second: Probabilities) -> Counts:
-    """Images by true class, first model's class and second model's class: (classes, classes, classes)."""
-    shape = (first.shape[1],) * 3
-    cells = np.ravel_multi_index((labels, first.argmax(axis=1), second.argmax(axis=1)), shape)
-    return np.bincount(cells, minlength=first.shape[1] ** 3).reshape(shape)
+def resample(labels: Labels, *predicted: Labels, classes: int, draws: int, seed: int) -> list[Tallies]:
+    """What each model gets right: of the images in row 0, of `draws` bootstrap samples of them in the rows after it.
 
-
-def resample(counts: Counts, *, draws: int, seed: int) -> Resamples:
-    """Counts of `draws` bootstrap samples of the images.
-
-    A figure of counts cannot tell images of one cell apart, so drawing n images with replacement is one multinomial
-    draw over the cells: the same distribution, at a cost that does not grow with n.
+    No figure can tell images apart that have the same label and the same predictions, so drawing n images with
+    replacement is one multinomial draw over the combinations that occur: the same distribution, at a cost that does
+    not grow with n.
     """
-    filled = counts > 0
-    resampled = np.zeros((draws, *counts.shape), np.int64)
-    shares = counts[filled] / counts.sum()
-    resampled[:, filled] = np.random.default_rng(seed).multinomial(counts.sum(), shares, size=draws)
-    return resampled
+    cells, counts = np.unique(np.stack([labels, *predicted]), axis=1, return_counts=True)
+    shares, rng = counts / counts.sum(), np.random.default_rng(seed)
+    blocks = [counts[None]]
+    for start in range(0, draws, BLOCK):
+        blocks.append(rng.multinomial(counts.sum(), shares, size=min(BLOCK, draws - start)))
+    return [
+        join([tally(images.astype(float), cells[0], cells[model], classes=classes) for images in blocks])
+        for model in range(1, len(cells))
+    ]
 
 
-def estimate(figure: Callable[[Resamples], Figure], counts: Counts, resampled: Resamples) -> Estimate:
-    """A figure of the counts, between percentiles of the same figure of their resamples."""
-    low, high = np.quantile(figure(resampled), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(figure(counts[None])[0]), float(low), float(high))
+def tally(
+    images: Float64[np.ndarray, "draws cells"],
+    labels: Int64[np.ndarray, " cells"],
+    predicted: Int64[np.ndarray, " cells"],
+    *,
+    classes: int,
+) -> Tallies:
+    """Tallies of each row of `images`, which counts those of every (label, prediction) in turn."""
+    labelled, given = np.eye(classes)[labels], np.eye(classes)[predicted]
+    return Tallies(images @ (labelled * given), images @ labelled, images @ given)
 
 
-def accuracy(confusions: Resamples) -> Figure:
-    """Share of images on the diagonal of each (classes, classes) matrix."""
-    return ratio(np.trace(confusions, axis1=-2, axis2=-1), confusions.sum(axis=(-2, -1)))
+def join(tallies: list[Tallies]) -> Tallies:
+    return Tallies(*(np.concatenate([getattr(one, part.name) for one in tallies]) for part in fields(Tallies)))
 
 
-def macro_f1(confusions: Resamples) -> Figure:
-    """Mean F1 of each matrix, over the classes that are labelled or predicted in it."""
-    f1: Figure = np.nanmean(f1_by_class(confusions), axis=-1)
+def estimate(figure: Figure) -> Estimate:
+    """A figure of the images, in row 0, between percentiles of the same figure of their bootstrap samples."""
+    low, high = np.quantile(figure[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(figure[0]), float(low), float(high))
+
+
+def tally_confusion(confusion: Int64[np.ndarray, "*draws classes classes"]) -> Tallies:
+    """Tallies of one confusion matrix, or of each of several."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return Tallies(hits, confusion.sum(axis=-1), confusion.sum(axis=-2))
+
+
+def accuracy(tallies: Tallies) -> Figure:
+    """Share of images that are rightly predicted."""
+    return ratio(tallies.hits.sum(axis=-1), tallies.labelled.sum(axis=-1))
+
+
+def macro_f1(tallies: Tallies) -> Figure:
+    """Mean F1 over the classes that are labelled or predicted."""
+    f1: Figure = np.nanmean(f1_by_class(tallies), axis=-1)
     return f1
 
 
-def f1_by_class(
-    confusions: Int64[np.ndarray, "*draws classes classes"],
-) -> Float64[np.ndarray, "*draws classes"]:
+def f1_by_class(tallies: Tallies) -> Float64[np.ndarray, "*draws classes"]:
     """2 TP / (2 TP + FP + FN), NaN where a class is neither labelled nor predicted."""
-    hits = np.diagonal(confusions, axis1=-2, axis2=-1)
-    return ratio(2 * hits, confusions.sum(axis=-1) + confusions.sum(axis=-2))
-
-
-def gain(figure: Callable[[Resamples], Figure], pairs: Resamples) -> Figure:
-    """The second model's figure minus the first's, of each `count_pairs`."""
-    difference: Figure = figure(pairs.sum(axis=-2)) - figure(pairs.sum(axis=-1))
-    return difference
+    return ratio(2 * tallies.hits, tallies.labelled + tallies.predicted)
 
 
 def ratio(parts: Num[np.ndarray, "*cells"], wholes: Counts) -> Shares:
@@ -274,7 +296,8 @@ def ratio(parts: Num[np.ndarray, "*cells"], wholes: Counts) -> Shares:
 
 def figures_by_class(confusion: ConfusionMatrix, classes: tuple[str, ...]) -> tuple[ClassFigures, ...]:
     """Precision, recall and F1 of each class."""
-    columns = (confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0), f1_by_class(confusion))
+    tallies = tally_confusion(confusion)
+    columns = (tallies.hits, tallies.labelled, tallies.predicted, f1_by_class(tallies))
     return tuple(
         ClassFigures(
             name=name,

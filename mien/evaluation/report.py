@@ -23,6 +23,7 @@ from mien.data.dataset import Dataset
 from mien.emotions import Labels, Probabilities
 from mien.evaluation import plots
 from mien.evaluation.metrics import Estimate, Figures, measure
+from mien.evaluation.predictions import Predictions, save_predictions
 from mien.files import replacing, write_json, write_text
 
 FORMAT = 1  # of report.json: raised when a reader of the old one would misread the new one
@@ -117,6 +118,7 @@ class Report:
     data: str
     protocol: str
     figures: Figures
+    predictions: Predictions
     mistakes: tuple[Mistake, ...]
     confusions: tuple[Confusions, ...]
     provenance: Mapping[str, Any]
@@ -165,7 +167,7 @@ class Report:
         console.print(confusion_table(figures))
 
     def save(self, folder: Path) -> None:
-        """Write report.json, report.html, confusion.png, history.png (if there is one) and model-card.md to `folder`.
+        """Write report.json, report.html, model-card.md, predictions.npz, confusion.png and any history.png to `folder`.
 
         All are made before the first is written, and each takes the place of the one that was there at once.
         """
@@ -174,6 +176,7 @@ class Report:
         if self.history:
             pictures["history.png"] = plots.history_plot(self.history)
         encoded = {name: plots.as_png(figure) for name, figure in pictures.items()}
+        save_predictions(folder / "predictions.npz", self.predictions)
         write_json(folder / "report.json", self.to_dict())
         write_text(folder / "report.html", page)
         write_text(folder / "model-card.md", card)
@@ -207,6 +210,7 @@ def build_report(
         data=data,
         protocol=protocol,
         figures=figures,
+        predictions=Predictions(dataset.names, dataset.labels, probabilities, dataset.sha256),
         mistakes=find_mistakes(dataset, probabilities),
         confusions=find_confusions(figures),
         provenance=provenance,

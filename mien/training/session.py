@@ -19,12 +19,14 @@ from mien.evaluation.doubts_page import Doubt, doubts_page
 from mien.evaluation.evaluate import calibrate, evaluate, verify
 from mien.evaluation.report import Report
 from mien.files import write_json, write_text
+from mien.models.costs import count_multiply_adds
 from mien.training.curriculum import Difficulties, pilot_difficulties
 from mien.training.doubts import find_doubts, out_of_fold
 from mien.training.explain import explanations
 from mien.training.progress import ShowProgress
 from mien.training.recipe import Recipe
 from mien.training.runs import Run, describe_environment, new_run_path
+from mien.training.trackers import Tracker, track_report, trackers, trackers_of, tracking
 from mien.training.trained import load_trained
 from mien.training.trainer import train
 
@@ -38,10 +40,15 @@ def start_run(
     out: Path | None = None,
     skip_bad: bool = False,
     votes: Path | None = None,
+    shown_in: str = "",
     console: Console,
     track: Track = untracked,
 ) -> Run:
-    """Train `recipe` in a new folder: `out`, or one below runs/. `data` as in `open_data`, `votes`: FER+ votes."""
+    """Train `recipe` in a new folder: `out`, or one below runs/. `data` as in `open_data`, `votes`: FER+ votes.
+
+    shown_in: names of trackers with commas between, as `trackers` takes them.
+    """
+    watching = trackers(shown_in)  # before the folder is made: a name or a package may be missing
     if recipe.targets == "votes" and votes is None:
         raise RecipeError(
             "targets is 'votes', but no votes were given; expected a file of FER+ votes: give --votes FILE"
@@ -54,15 +61,31 @@ def start_run(
     if votes:
         facts["votes"] = str(votes.resolve())
     run = Run.create(path, recipe, split=facts)
-    return train_aloud(run, splits, console)
+    return train_aloud(run, splits, watching, console)
 
 
-def resume_run(path: Path, *, data: str | None = None, console: Console, track: Track = untracked) -> Run:
-    """Go on with the run at `path`, on the images it began with, or on the same ones at `data`."""
+def resume_run(
+    path: Path,
+    *,
+    data: str | None = None,
+    shown_in: str | None = None,
+    console: Console,
+    track: Track = untracked,
+) -> Run:
+    """Go on with the run at `path`, on the images it began with, or on the same ones at `data`.
+
+    It goes on in the trackers that have shown it, unless `shown_in` names others.
+    """
     run = Run.open(path)
     if run.finished:
         raise RunError(f"{path} is finished after {len(run.history())} epochs; train a new run to go on learning")
-    return train_aloud(run, split_of(run, data=data, track=track), console)
+    watching = choose_trackers(path, shown_in)
+    return train_aloud(run, split_of(run, data=data, track=track), watching, console)
+
+
+def choose_trackers(path: Path, shown_in: str | None) -> tuple[Tracker, ...]:
+    """The trackers that `shown_in` names; where it is None, those that have shown the run at `path` before."""
+    return trackers_of(Run.open(path)) if shown_in is None else trackers(shown_in)
 
 
 def evaluate_run(
@@ -92,12 +115,22 @@ def evaluate_run(
         explain=partial(explanations, classifier) if full else None,
         provenance={
             "recipe": run.recipe.to_dict(),
+            "costs": {
+                "parameters": classifier.network.count_params(),
+                "multiply_adds": count_multiply_adds(classifier.network),
+            },
             "split": run.split,
             "trained with": run.environment,
             "evaluated with": describe_environment(),
         },
         history=run.history(),
     )
+
+
+def save_report(path: Path, report: Report, *, shown_in: tuple[Tracker, ...]) -> None:
+    """Write a report's files into the folder of the run that it judges, and show it in trackers."""
+    report.save(path)
+    track_report(Run.open(path), report, shown_in)
 
 
 def verify_report(report: Path, *, data: str | None = None, track: Track = untracked) -> list[str]:
@@ -137,19 +170,20 @@ def name_source(data: str | None) -> str:
     return str((Path(data) if data else fetch()).resolve())
 
 
-def train_aloud(run: Run, splits: Splits, console: Console) -> Run:
-    """Train with a progress bar; an interrupt says what is kept and how to go on."""
+def train_aloud(run: Run, splits: Splits, watching: tuple[Tracker, ...], console: Console) -> Run:
+    """Train with a progress bar, shown in trackers; an interrupt says what is kept and how to go on."""
     recipe = run.recipe
     describe_start(run, splits.train, console)
     try:
-        return train(
-            recipe,
-            splits,
-            run,
-            difficulties=find_difficulties(run, splits.train, console),
-            soft_targets=find_soft_targets(run, splits.train),
-            watchers=(ShowProgress(console, epochs=recipe.epochs, images=len(splits.train)),),
-        )
+        with tracking(run, watching) as watchers:
+            return train(
+                recipe,
+                splits,
+                run,
+                difficulties=find_difficulties(run, splits.train, console),
+                soft_targets=find_soft_targets(run, splits.train),
+                watchers=(ShowProgress(console, epochs=recipe.epochs, images=len(splits.train)), *watchers),
+            )
     except KeyboardInterrupt:
         console.print(
             f"stopped; {len(run.history())} epochs are kept. Go on with: mien train --resume {run.path}", soft_wrap=True

@@ -13,12 +13,8 @@ from scipy.stats import binomtest
 from mien.data.dataset import Dataset
 from mien.emotions import EMOTIONS
 from mien.errors import DataError
-from mien.evaluation.comparison import (
-    compare_reports,
-    duration,
-    load_predictions,
-    save_predictions,
-)
+from mien.evaluation.comparison import compare_reports, duration
+from mien.evaluation.predictions import Predictions, load_predictions, save_predictions
 from mien.evaluation.report import build_report
 
 IMAGES = 700
@@ -46,7 +42,7 @@ def leave_run(folder, test, right, *, provenance=None, history=HISTORY, model="b
     """A run's folder as `mien evaluate` leaves it."""
     probabilities = predict(test, right=right)
     known = {
-        "costs": {"parameters": 310_000},
+        "costs": {"parameters": 310_000, "multiply_adds": 12_340_000},
         "trained with": {"processor": "Abacus 2", "cores": 2, "backend": "tensorflow"},
         "evaluation": {"test_sha256": test.sha256},
     }
@@ -59,9 +55,7 @@ def leave_run(folder, test, right, *, provenance=None, history=HISTORY, model="b
         provenance=known if provenance is None else provenance,
         history=history,
     )
-    folder.mkdir()
-    (folder / "report.json").write_text(json.dumps(report.to_dict()), encoding="utf-8")
-    save_predictions(folder / "predictions.npz", test, probabilities)
+    report.save(folder)
     return folder
 
 
@@ -111,7 +105,8 @@ def test_figures_are_those_of_the_predictions(comparison, faces):
 def test_costs_are_those_of_the_reports(comparison):
     run = comparison.runs[1]
     assert (run.name, run.model) == ("better", "vgg")
-    assert (run.parameters, run.epochs, run.seconds) == (310_000, 3, pytest.approx(271.5))
+    assert (run.parameters, run.multiply_adds) == (310_000, 12_340_000)
+    assert (run.epochs, run.seconds) == (3, pytest.approx(271.5))
     assert run.hardware == "Abacus 2, 2 cores, tensorflow"
 
 
@@ -120,7 +115,8 @@ def test_what_a_report_does_not_say_is_left_open(tmp_path, faces):
     folders = [leave_run(tmp_path / name, faces, right, provenance={}, history=()) for name in "ab"]
     comparison = compare_reports(folders)
     run = comparison.runs[1]
-    assert (run.parameters, run.epochs, run.seconds, run.hardware) == (None, None, None, None)
+    costs = (run.parameters, run.multiply_adds, run.epochs, run.seconds, run.hardware)
+    assert costs == (None, None, None, None, None)
     assert run.against_first.p_value == 1
     assert "unknown hardware" in printed(comparison)
     assert "unknown hardware" in comparison.to_html()
@@ -183,6 +179,7 @@ def test_files_hold_the_same_figures(comparison, tmp_path):
         assert kept["accuracy"]["low"] == float(row["accuracy_low"]) == run.accuracy.low
         assert float(row["recall_disgusted"]) == run.recalls["disgusted"].value
         assert float(row["seconds"]) == run.seconds
+    assert int(row["multiply_adds"]) == run.multiply_adds
     assert rows[0]["p_value"] == rows[0]["accuracy_difference_high"] == ""
     assert float(rows[1]["macro_f1_difference"]) == comparison.runs[1].against_first.macro_f1_difference.value
     assert (rows[2]["first_only"], rows[2]["second_only"]) == ("200", "195")
@@ -199,6 +196,7 @@ def test_the_page_needs_nothing_else_and_escapes_names(comparison):
         "195 : 200",
         "disgusted recall",
         "0.31 M",
+        "12.34 M",
         "Abacus 2",
         escape(comparison.in_words),
     ):
@@ -209,7 +207,8 @@ def test_the_page_needs_nothing_else_and_escapes_names(comparison):
 
 def test_predictions_are_read_as_they_were_kept(tmp_path, faces):
     probabilities = predict(faces, right=np.arange(IMAGES) < 5)
-    save_predictions(tmp_path / "predictions.npz", faces, probabilities)
+    predictions = Predictions(faces.names, faces.labels, probabilities, faces.sha256)
+    save_predictions(tmp_path / "predictions.npz", predictions)
     kept = load_predictions(tmp_path / "predictions.npz")
     assert np.array_equal(kept.probabilities, probabilities)
     assert kept.probabilities.dtype == np.float32
@@ -229,7 +228,8 @@ def test_other_test_images_are_refused_by_their_hash(folders, tmp_path):
 def test_predictions_of_another_evaluation_are_refused(folders, tmp_path, faces):
     right = np.arange(IMAGES) < 300
     folder = leave_run(tmp_path / "stale", faces, right)
-    save_predictions(folder / "predictions.npz", faces, predict(faces, right=~right))
+    other = Predictions(faces.names, faces.labels, predict(faces, right=~right), faces.sha256)
+    save_predictions(folder / "predictions.npz", other)
     with pytest.raises(DataError, match="predictions of one evaluation and the report of another.*mien evaluate"):
         compare_reports([folders[0], folder])
     folder = leave_run(tmp_path / "moved", faces, right, provenance={"evaluation": {"test_sha256": "0" * 64}})

@@ -1,5 +1,6 @@
 import json
 import time
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -142,9 +143,10 @@ def test_intervals_cover_the_truth_at_their_nominal_rate():
     covered = []
     for seed in range(400):
         confusion = rng.multinomial(400, population.ravel()).reshape(3, 3)
-        resampled = resample(confusion, draws=300, seed=seed)
+        labels, predictions = np.repeat(np.argwhere(np.ones((3, 3))), confusion.ravel(), axis=0).T
+        (tallies,) = resample(labels, predictions, classes=3, draws=300, seed=seed)
         by_class = figures_by_class(confusion, CLASSES)
-        bootstrapped = [estimate(figure, confusion, resampled) for figure in (accuracy, macro_f1)]
+        bootstrapped = [estimate(figure(tallies)) for figure in (accuracy, macro_f1)]
         estimates = [*bootstrapped, *(f.recall for f in by_class), *(f.precision for f in by_class)]
         covered.append([e.low <= truth <= e.high for e, truth in zip(estimates, truths, strict=True)])
     # Three standard errors of a share of 400: intervals of 90 % or 99 % fail.
@@ -260,6 +262,24 @@ def test_measure_and_compare_check_what_comes():
         measure(labels, logits, classes=CLASSES)
     with pytest.raises(DataError, match="softmax"):
         compare(labels, good, logits)
+
+
+def test_one_class_is_nothing_to_judge():
+    with pytest.raises(DataError, match="one class, 'happy'; expected two or more"):
+        measure(np.zeros(3, np.int64), np.ones((3, 1), np.float32), classes=("happy",))
+
+
+def test_fifty_classes_are_compared_in_little_memory():
+    labels, first = draw(0, 2000, 50)
+    second = draw(1, 2000, 50)[1]
+    tracemalloc.start()
+    try:
+        comparison = compare(labels, first, second, draws=2000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert comparison.accuracy_difference.low < comparison.accuracy_difference.value
+    assert peak < 100e6  # 50 × 50 × 50 cells would take 2 GB
 
 
 def test_ten_thousand_draws_over_the_test_set_take_less_than_two_seconds():

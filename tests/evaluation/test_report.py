@@ -297,6 +297,7 @@ def test_no_history_no_curves(tmp_path: Path, undrawn: None):
         "report.html",
         "model-card.md",
         "confusion.png",
+        "predictions.npz",
     }
 
 
