@@ -67,8 +67,10 @@ def predict(
     check_sources(sources)
     from mien.inference.classifier import load
     from mien.inference.faces import find_detector
+    from mien.inference.media import check_every
     from mien.inference.predict import predict_sources
 
+    check_every(every)
     classifier = load(
         model,
         threads=threads,
