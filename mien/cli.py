@@ -12,8 +12,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track as rich_track
 from rich.table import Table
+from rich.text import Text
 
 from mien.errors import DataError, MienError, RecipeError, RunError, extra
+from mien.inference.command import predict
 
 Data = Annotated[str | None, Parameter(name="--data", help="drawn, a folder with train/ and test/, or fer2013.csv.")]
 Trackers = Annotated[str | None, Parameter(name="--track")]
@@ -32,6 +34,7 @@ data = app.command(
         result_action="return_value",
     )
 )
+app.command(predict)
 console = Console()
 err = Console(stderr=True)
 
@@ -364,9 +367,9 @@ def choose_backend(backend: str | None) -> None:
 def main() -> None:
     """Run the command line; any MienError is one line on standard error and exit code 1."""
     try:
-        app(sys.argv[1:])
+        sys.exit(app(sys.argv[1:]))
     except MienError as error:
-        err.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True, markup=True)
+        err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -110,8 +110,7 @@ def open_source(
     every: take each so-manieth frame of what moves. animated: take all frames of a GIF, WebP or PNG, not the first
     alone. Raises DataError, which names the source and the cause, where the next frame cannot be had.
     """
-    if every < 1:
-        raise RecipeError(f"every is {every}; expected 1 for each frame, 2 for each second one, and so on")
+    check_every(every)
     if source == STDIN:
         yield from read_photo("standard input", read_stdin(stdin), every=every, animated=animated)
     elif is_webcam(source):
@@ -121,6 +120,11 @@ def open_source(
     else:
         with opened(source) as file:
             yield from read_photo(source, file, every=every, animated=animated)
+
+
+def check_every(every: int) -> None:
+    if every < 1:
+        raise RecipeError(f"every is {every}; expected 1 for each frame, 2 for each second one, and so on")
 
 
 def list_folder(folder: str) -> Iterator[str | Missing]:
@@ -354,7 +358,8 @@ class Capture:
         self.cv2: Any = cv2
         self.cv2.utils.logging.setLogLevel(0)
         self.name = name
-        self.video = cv2.VideoCapture(address)
+        # Of a file that FFmpeg refuses, OpenCV's other readers make nothing but noise.
+        self.video = cv2.VideoCapture(address, cv2.CAP_ANY if isinstance(address, int) else cv2.CAP_FFMPEG)
         if not self.video.isOpened():
             raise DataError(f"{shown(name)} cannot be opened; expected {EXPECTED_VIDEO}")
         self.rate = self.video.get(cv2.CAP_PROP_FPS)

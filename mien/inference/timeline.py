@@ -2,11 +2,15 @@
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from mien.errors import DataError
 from mien.inference.classifier import DIGITS, Face
-from mien.inference.schema import Result, readable
+from mien.inference.media import reason, shown
+from mien.inference.schema import Result, TextFile, readable, to_json
 
 OVERLAP = 0.25  # IoU: faces move by less than half their size between frames
 GROWTH = 1.6  # times as large, or as small, a face may be in the next frame
@@ -160,6 +164,47 @@ def draw_timeline(results: Iterable[Result]) -> Iterator[Span]:
     for result in results:
         yield from timeline.add(result)
     yield from timeline.close()
+
+
+@contextmanager
+def open_timeline(path: Path) -> Iterator["TimelineWriter"]:
+    """Write the spans of results to a new file, JSON lines; what is broken off holds the spans up to then.
+
+    Raises DataError where the file exists or cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8", buffering=1) as file:
+            writer = TimelineWriter(path, file)
+            try:
+                yield writer
+            finally:
+                writer.write(writer.timeline.close())
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> DataError:
+    return DataError(f"{shown(str(path))} cannot be written ({reason(error)}); expected a new file, and room for it")
+
+
+class TimelineWriter:
+    """Writes each span as soon as it ends; `open_timeline` makes one."""
+
+    def __init__(self, path: Path, file: TextFile) -> None:
+        self.path = path
+        self.file = file
+        self.timeline = Timeline()
+
+    def add(self, result: Result) -> None:
+        self.write(self.timeline.add(result))
+
+    def write(self, spans: Iterable[Span]) -> None:
+        try:
+            for span in spans:
+                self.file.write(to_json(span.to_dict()) + "\n")
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
 
 class Timeline:

@@ -344,7 +344,7 @@ def test_colours_of_a_video_are_red_green_blue(tmp_path):
 
 def test_a_webcam_gives_frames_in_time(monkeypatch):
     class Webcam:
-        def __init__(self, address):
+        def __init__(self, address, backend):
             assert address == 0
             self.left = 3
 
