@@ -99,7 +99,7 @@ def train_or_go_on(recipe: Recipe, splits: Splits, source: str, path: Path) -> R
     run = (
         Run.open(path) if known else Run.create(path, recipe, split={"data": source, "skipped": [], **splits.to_dict()})
     )
-    return run if run.finished else train_aloud(run, splits, Console(stderr=True))
+    return run if run.finished else train_aloud(run, splits, (), Console(stderr=True))
 
 
 def describe(run: Run, splits: Splits, idea: str, setting: str) -> dict[str, object]:

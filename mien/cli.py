@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from rich.box import SIMPLE_HEAD
@@ -104,6 +104,7 @@ def evaluate(
     full: bool = False,
     votes: Path | None = None,
     operating_point: Literal["accuracy", "balanced"] | None = None,
+    views: Literal["single", "mirror", "shifts"] = "single",
     trackers: Trackers = None,
     verify: bool = False,
     json: bool = False,
@@ -111,12 +112,13 @@ def evaluate(
     """Judge a finished run on the test images, and write report.json, report.html and pictures into its folder.
 
     Args:
-        run: The folder that `mien train` printed; with --verify, the report.json in it.
+        run: The folder that `mien train` or `mien ensemble` printed; with --verify, the report.json in it.
         protocol: kaggle (all 7,178 test images) or official (PrivateTest alone, calibrated on PublicTest).
         without_duplicates: Leave out test images that equal a training image.
         full: Also under 45 corruptions, and with pictures of what the network looks at.
         votes: A file of FER+ votes, to judge against many annotators too.
         operating_point: Judge calibrated probabilities: accuracy, or balanced, which finds rare classes more often.
+        views: Test-time augmentation: average over the image and its mirror image, or over ten views of it.
         trackers: Where to show the report; the trackers of the training where none is given.
         verify: Evaluate again as the report says it was done, and say whether it holds.
         json: Print report.json instead of tables.
@@ -136,6 +138,7 @@ def evaluate(
         full=full,
         votes=votes,
         operating_point=operating_point,
+        views=views,
         track=track,
     )
     save_report(run, report, shown_in=shown_in)
@@ -170,6 +173,60 @@ def compare(*runs: Path, out: Path = Path("comparison"), json: bool = False) -> 
     else:
         comparison.print(console)
         err.print(f"written: {out / 'comparison.html'}", highlight=False, soft_wrap=True)
+
+
+@app.command
+def ensemble(*runs: Path, out: Path, data: Data = None) -> None:
+    """Average finished runs: a folder that `mien evaluate` and `mien calibrate` take as they take a run.
+
+    Args:
+        runs: Two or more folders that `mien train` printed, of one split.
+        out: The folder for ensemble.json.
+    """
+    choose_backend(None)
+    with extra("train"):
+        from mien.training.session import build_ensemble
+    build_ensemble(runs, out=out, data=data, track=track)
+    print(out)
+
+
+@app.command
+def distill(
+    *teachers: str,
+    student: str,
+    data: Data = None,
+    out: Path | None = None,
+    folds: int = 4,
+    teachers_in: Path | None = None,
+) -> None:
+    """Train a student on what teachers say of images that they did not learn: mien distill base base,seed=43 --student tiny.
+
+    Args:
+        teachers: Recipes, each with the choices to change after commas. Each is trained once a fold.
+        student: The recipe to learn from them, likewise.
+        out: The student's run; runs/DATE-RECIPE-SEED where none is given. Go on with mien train --resume.
+        folds: How many parts the training images are dealt into.
+        teachers_in: Where the teachers' runs lie, for several students; in the student's run where none is given.
+    """
+    choose_backend(None)
+    with extra("train"):
+        from mien.recipes import find_recipe
+        from mien.training.session import start_run
+        from mien.training.teachers import Teachers
+
+    def chosen(text: str, *further: str) -> Any:
+        name, *changes = text.split(",")
+        return find_recipe(name).override(*changes, *further)
+
+    run = start_run(
+        chosen(student, "targets=teacher"),
+        data=data,
+        out=out,
+        teachers=Teachers(tuple(map(chosen, teachers)), folds=folds, folder=teachers_in),
+        console=err,
+        track=track,
+    )
+    print(run.path)
 
 
 @app.command

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from mien.data.dataset import PRIVATE, PUBLIC, Dataset
 from mien.data.splits import Splits, find_leaks
 from mien.data.votes import load_votes
-from mien.emotions import Images, Indices, Probabilities
+from mien.emotions import Indices, Probabilities
 from mien.errors import DataError, RecipeError
 from mien.evaluation.annotators import measure_votes
 from mien.evaluation.calibration import Calibration, fit_calibration
@@ -17,6 +17,7 @@ from mien.evaluation.corruptions import CORRUPTIONS, corrupt
 from mien.evaluation.metrics import measure
 from mien.evaluation.plots import History
 from mien.evaluation.report import CalibrationEffect, Extras, Picture, Report, build_report
+from mien.evaluation.views import VIEWS, Classifier, look_at
 
 PROTOCOLS = {
     "kaggle": "all test images; validation carved from the training images, grouped by duplicate",
@@ -24,13 +25,6 @@ PROTOCOLS = {
 }
 STRONGEST = 5
 Explainer = Callable[[Dataset, Probabilities], Mapping[str, Picture]]
-
-
-@runtime_checkable
-class Classifier(Protocol):
-    """Whatever predicts: a Keras network, an ONNX file, an ensemble, somebody else's model."""
-
-    def predict(self, images: Images) -> Probabilities: ...
 
 
 def choose_parts(splits: Splits, protocol: str) -> Splits:
@@ -56,17 +50,21 @@ def evaluate(
     corruptions: bool = False,
     votes: Path | None = None,
     operating_point: str | None = None,
+    views: str = "single",
     explain: Explainer | None = None,
     provenance: Mapping[str, Any],
     history: History = (),
 ) -> Report:
     """Judge `classifier` on the test images of `protocol`, on those alone that occur nowhere else if so asked.
 
-    The headline figures are the classifier's own, single view, or those at an operating point of its calibration, which
-    is fitted on validation alone and reported beside them. model, data: their names, for a reader. corruptions: predict the test images 45 times more, corrupted.
+    The headline figures are the classifier's own, or those at an operating point of its calibration, which
+    is fitted on validation alone and reported beside them. model, data: their names, for a reader. views: one of VIEWS;
+    more than a single one is test-time augmentation. corruptions: predict the test images 45 times more, corrupted.
     votes: a file of FER+ votes. explain: draws pictures of what the classifier looks at.
     provenance: whatever else pins the figures down.
     """
+    check_views(views)
+    classifier = look_at(classifier, views)
     parts = choose_parts(splits, protocol)
     distinct = np.setdiff1d(np.arange(len(parts.test)), seen_before(splits, parts))
     test = parts.test.take(distinct) if without_duplicates else parts.test
@@ -91,7 +89,8 @@ def evaluate(
                 "without_duplicates": without_duplicates,
                 "operating_point": operating_point,
                 "selection": "the epoch with the lowest validation loss",
-                "test_time_augmentation": "none: one view of each image",
+                "views": views,
+                "test_time_augmentation": VIEWS[views],
                 "test_sha256": test.sha256,
                 "validation_sha256": parts.validation.sha256,
                 "calibration": calibration.to_dict(),
@@ -113,6 +112,11 @@ def evaluate(
             explanations=explain(test, probabilities) if explain else None,
         ),
     )
+
+
+def check_views(views: str) -> None:
+    if views not in VIEWS:
+        raise RecipeError(f"views are {views!r}; expected one of {', '.join(VIEWS)}")
 
 
 def seen_before(splits: Splits, parts: Splits) -> Indices:

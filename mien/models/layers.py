@@ -60,6 +60,12 @@ class PositionEmbedding(keras.layers.Layer):
         return tokens + self.places
 
 
+def standardise(image: Any) -> Any:
+    """Each picture, 0..255, brought to mean 0 and deviation 1: light and contrast of a photo do not matter."""
+    x = keras.layers.Rescaling(1 / 255)(image)
+    return keras.layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, name="standardise")(x)
+
+
 def convolution(x: Any, filters: int, *, strides: int = 1, penalty: float = 0.0) -> Any:
     """Convolution 3×3, batch normalisation, ReLU. `penalty`: what each squared kernel weight adds to the loss."""
     regularizer = keras.regularizers.L2(penalty) if penalty else None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from mien.errors import RecipeError
 from mien.recipes import (
+    base,
     baseline,
     curriculum,
     demo,
@@ -12,7 +13,9 @@ from mien.recipes import (
     resnet50,
     smooth,
     smooth_focal,
+    sprint,
     stronger_classes,
+    tiny,
     transformer,
     vgg,
     vgg_focal,
@@ -36,6 +39,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "votes": votes.recipe,
     "resnet50": resnet50.recipe,
     "efficientnet": efficientnet.recipe,
+    "base": base.recipe,
+    "tiny": tiny.recipe,
+    "sprint": sprint.recipe,
 }
 
 

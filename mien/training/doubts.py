@@ -4,10 +4,11 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+import keras
 import numpy as np
 from jaxtyping import Float64
+from rich.console import Console
 
 from mien.data.dataset import TEST, TRAINING, Dataset, image_hashes
 from mien.data.splits import Splits, split, stratified_groups
@@ -15,13 +16,15 @@ from mien.emotions import Labels, Probabilities
 from mien.errors import DataError, RecipeError, RunError
 from mien.evaluation.doubts_page import Doubt
 from mien.evaluation.metrics import check_probabilities
+from mien.evaluation.views import look_at
 from mien.files import replacing, write_json
+from mien.training.progress import ShowProgress
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
 from mien.training.trained import load_trained
 from mien.training.trainer import train
 
-TrainFold = Callable[[Recipe, Splits], Probabilities]  # learns from train and validation, predicts test
+TrainFold = Callable[..., Probabilities]  # as train_and_predict: learns from train and validation, predicts test
 
 
 def find_doubts(dataset: Dataset, probabilities: Probabilities) -> tuple[Doubt, ...]:
@@ -60,11 +63,14 @@ def thresholds(labels: Labels, probabilities: Probabilities) -> Float64[np.ndarr
     )
 
 
-def train_and_predict(recipe: Recipe, splits: Splits) -> Probabilities:
-    """Predictions for `splits.test` by a network that learnt from the rest, in a run that is not kept."""
-    with TemporaryDirectory(prefix="mien-") as folder:
-        run = Run.create(Path(folder), recipe, split=splits.to_dict())
-        return load_trained(train(recipe, splits, run)).predict(splits.test.images)
+def train_and_predict(
+    recipe: Recipe, splits: Splits, path: Path, *, watchers: tuple[keras.callbacks.Callback, ...] = ()
+) -> Probabilities:
+    """Predictions for `splits.test` by a network that learnt from the rest, in the run at `path`, new or stopped."""
+    run = Run.open(path) if (path / "recipe.json").exists() else Run.create(path, recipe, split=splits.to_dict())
+    if not run.finished:
+        train(recipe, splits, run, watchers=watchers)
+    return look_at(load_trained(run), "mirror").predict(splits.test.images)
 
 
 def out_of_fold(
@@ -73,14 +79,15 @@ def out_of_fold(
     *,
     folder: Path,
     folds: int = 5,
+    console: Console | None = None,
     train_fold: TrainFold = train_and_predict,
 ) -> Probabilities:
     """Probabilities (n, classes) for each image of `training`, by a network that learnt from the other folds alone.
 
-    Finished folds are kept in `folder`, and a call after an interrupt goes on there. Raises RunError when
-    the folder holds folds of another recipe, of other images or another number of them.
+    Their runs lie in `folder`, and a call after an interrupt goes on there. console: where to show progress. Raises
+    RunError when the folder holds folds of another recipe, of other images or another number of them.
     """
-    fold_of = deal_folds(training, folds=folds, seed=recipe.seed)
+    fold_of = deal_folds(training, folds=folds, seed=recipe.split_seed)
     claim(folder, recipe, training, folds)
     probabilities = np.empty((len(training), len(training.classes)), np.float32)
     for fold in range(folds):
@@ -88,11 +95,21 @@ def out_of_fold(
         path = folder / f"fold-{fold + 1}.npy"
         if not path.exists():
             parted = replace(training, usage=np.where(held_out, TEST, TRAINING))
-            splits = split(parted, validation_share=recipe.validation_share, seed=recipe.seed)
+            splits = split(parted, validation_share=recipe.validation_share, seed=recipe.split_seed)
+            watchers = announce(console, recipe, splits, f"fold {fold + 1} of {folds}")
             with replacing(path) as draft:
-                np.save(draft, train_fold(recipe, splits))
+                np.save(draft, train_fold(recipe, splits, path.with_suffix(""), watchers=watchers))
         probabilities[held_out] = np.load(path)
     return probabilities
+
+
+def announce(
+    console: Console | None, recipe: Recipe, splits: Splits, what: str
+) -> tuple[keras.callbacks.Callback, ...]:
+    if console is None:
+        return ()
+    console.print(f"{what}: training {recipe.name} on {len(splits.train):,} faces", highlight=False)
+    return (ShowProgress(console, epochs=recipe.epochs, images=len(splits.train)),)
 
 
 def deal_folds(training: Dataset, *, folds: int, seed: int) -> Labels:

@@ -17,7 +17,8 @@ class Recipe:
     name: str
     model: str = "baseline"  # a file in models/
     weights: Literal["none", "imagenet"] = "none"  # what a pretrained model starts from
-    seed: int = 42  # of the split, the initial weights, the order of images and every random layer
+    seed: int = 42  # of the initial weights, the order of images and every random layer
+    split_seed: int = 42  # of the split alone: networks of one split may be averaged, whatever their seeds
     validation_share: float = 0.2  # of the training images
 
     class_weights: bool = True  # weigh each class by 1 / its count among the images that training sees
@@ -34,7 +35,8 @@ class Recipe:
     stronger_classes: str = ""  # classes to change further, such as fearful,sad; none where empty
     stronger_factor: float = 1.5  # how many times as far
 
-    targets: Literal["labels", "votes"] = "labels"  # votes: shares of FER+ annotators, an extra annotation
+    targets: Literal["labels", "votes", "teacher"] = "labels"  # votes: of FER+ annotators, an extra annotation
+    teacher_share: float = 0.7  # how much of each target is the teachers' prediction; the rest is the label
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     focal_gamma: float = 2.0
     focal_alpha: float = 0.25
@@ -70,13 +72,13 @@ class Recipe:
             "curriculum_epochs",
         ):
             self.check(field, getattr(self, field) >= 1, "a whole number from 1")
-        for field in ("validation_share", "plateau_factor", "focal_alpha", "curriculum_start"):
+        for field in ("validation_share", "plateau_factor", "focal_alpha", "curriculum_start", "teacher_share"):
             self.check(field, 0 < getattr(self, field) < 1, "a share between 0 and 1")
         for field in ("zoom", "shift", "rotation", "erasing", "label_smoothing", "average"):
             self.check(field, 0 <= getattr(self, field) < 1, "a share from 0 to below 1")
         for field in ("learning_rate", "minimum_learning_rate", "fine_tuning_rate", "stronger_factor"):
             self.check(field, getattr(self, field) > 0, "a number above 0")
-        for field in ("seed", "frozen_epochs", "focal_gamma", "mixup", "weight_decay", "warmup_epochs"):
+        for field in ("seed", "frozen_epochs", "focal_gamma", "mixup", "weight_decay", "warmup_epochs", "split_seed"):
             self.check(field, getattr(self, field) >= 0, "a number from 0")
         self.check("warmup_epochs", self.warmup_epochs < self.epochs, f"fewer than all {self.epochs} epochs")
         if self.average:

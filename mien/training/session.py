@@ -19,16 +19,18 @@ from mien.evaluation.doubts_page import Doubt, doubts_page
 from mien.evaluation.evaluate import calibrate, evaluate, verify
 from mien.evaluation.report import Report
 from mien.files import write_json, write_text
-from mien.models.costs import count_multiply_adds
 from mien.training.curriculum import Difficulties, pilot_difficulties
 from mien.training.doubts import find_doubts, out_of_fold
+from mien.training.ensemble import Ensemble, check_same_splits, save_ensemble
 from mien.training.explain import explanations
+from mien.training.judged import open_judged, split_of
 from mien.training.progress import ShowProgress
 from mien.training.recipe import Recipe
 from mien.training.runs import Run, describe_environment, new_run_path
+from mien.training.teachers import Teachers
 from mien.training.trackers import Tracker, track_report, trackers, trackers_of, tracking
 from mien.training.trained import load_trained
-from mien.training.trainer import train
+from mien.training.trainer import WHENCE, train
 
 PILOT_EPOCHS, PILOT_FOLDS = 4, 2  # enough to tell easy faces from hard ones
 
@@ -40,26 +42,28 @@ def start_run(
     out: Path | None = None,
     skip_bad: bool = False,
     votes: Path | None = None,
+    teachers: Teachers | None = None,
     shown_in: str = "",
     console: Console,
     track: Track = untracked,
 ) -> Run:
     """Train `recipe` in a new folder: `out`, or one below runs/. `data` as in `open_data`, `votes`: FER+ votes.
 
-    shown_in: names of trackers with commas between, as `trackers` takes them.
+    teachers: where the recipe learns from them. shown_in: names of trackers with commas between, as `trackers` takes them.
     """
     watching = trackers(shown_in)  # before the folder is made: a name or a package may be missing
-    if recipe.targets == "votes" and votes is None:
-        raise RecipeError(
-            "targets is 'votes', but no votes were given; expected a file of FER+ votes: give --votes FILE"
-        )
+    given = {"labels": True, "votes": votes, "teacher": teachers}
+    if not given[recipe.targets]:
+        raise RecipeError(f"targets is {recipe.targets!r}, but none were given; expected {WHENCE[recipe.targets]}")
     source = name_source(data)
     dataset = open_data(source, skip_bad=skip_bad, track=track)
-    splits = split(dataset, validation_share=recipe.validation_share, seed=recipe.seed)
+    splits = split(dataset, validation_share=recipe.validation_share, seed=recipe.split_seed)
     path = out or new_run_path(Path("runs"), recipe)
     facts = {"data": source, "skip_bad": skip_bad, "skipped": list(dataset.skipped), **splits.to_dict()}
     if votes:
         facts["votes"] = str(votes.resolve())
+    if teachers:
+        facts["teachers"] = teachers.to_dict(path)
     run = Run.create(path, recipe, split=facts)
     return train_aloud(run, splits, watching, console)
 
@@ -97,40 +101,36 @@ def evaluate_run(
     full: bool = False,
     votes: Path | None = None,
     operating_point: str | None = None,
+    views: str = "single",
     track: Track = untracked,
 ) -> Report:
-    """Judge the finished run at `path` on test images. `full`: under corruptions too, and with pictures that explain."""
-    run = Run.open(path)
-    classifier = load_trained(run)
+    """Judge the finished run or the ensemble at `path` on test images.
+
+    full: under corruptions too, and with pictures that explain one network. views: more than single averages over them.
+    """
+    judged = open_judged(path)
     return evaluate(
-        classifier,
-        split_of(run, data=data, track=track),
-        model=run.recipe.name,
-        data=Path(run.split["data"]).name,
+        judged.classifier,
+        judged.splits(data=data, track=track),
+        model=judged.name,
+        data=Path(judged.runs[0].split["data"]).name,
         protocol=protocol,
         without_duplicates=without_duplicates,
         corruptions=full,
         votes=votes,
         operating_point=operating_point,
-        explain=partial(explanations, classifier) if full else None,
-        provenance={
-            "recipe": run.recipe.to_dict(),
-            "costs": {
-                "parameters": classifier.network.count_params(),
-                "multiply_adds": count_multiply_adds(classifier.network),
-            },
-            "split": run.split,
-            "trained with": run.environment,
-            "evaluated with": describe_environment(),
-        },
-        history=run.history(),
+        views=views,
+        explain=partial(explanations, judged.networks[0]) if full and judged.is_single else None,
+        provenance={**judged.provenance(), "evaluated with": describe_environment()},
+        history=judged.runs[0].history() if judged.is_single else (),
     )
 
 
 def save_report(path: Path, report: Report, *, shown_in: tuple[Tracker, ...]) -> None:
     """Write a report's files into the folder of the run that it judges, and show it in trackers."""
     report.save(path)
-    track_report(Run.open(path), report, shown_in)
+    if shown_in:
+        track_report(Run.open(path), report, shown_in)
 
 
 def verify_report(report: Path, *, data: str | None = None, track: Track = untracked) -> list[str]:
@@ -143,6 +143,7 @@ def verify_report(report: Path, *, data: str | None = None, track: Track = untra
         protocol=settings["protocol"],
         without_duplicates=settings["without_duplicates"],
         operating_point=settings["operating_point"],
+        views=settings["views"],
         track=track,
     )
     return verify(claimed, found)
@@ -155,12 +156,6 @@ def read_report(path: Path) -> dict[str, Any]:
         return {"figures": claimed["figures"], "provenance": claimed["provenance"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({error!r}); expected a report.json of `mien evaluate`") from error
-
-
-def split_of(run: Run, *, data: str | None = None, track: Track = untracked) -> Splits:
-    """The splits that `run` was made with. Whoever needs the same pixels compares their hashes with `run.split`."""
-    dataset = open_data(data or run.split["data"], skip_bad=run.split["skip_bad"], track=track)
-    return split(dataset, validation_share=run.recipe.validation_share, seed=run.recipe.seed)
 
 
 def name_source(data: str | None) -> str:
@@ -181,7 +176,7 @@ def train_aloud(run: Run, splits: Splits, watching: tuple[Tracker, ...], console
                 splits,
                 run,
                 difficulties=find_difficulties(run, splits.train, console),
-                soft_targets=find_soft_targets(run, splits.train),
+                soft_targets=find_soft_targets(run, splits.train, console),
                 watchers=(ShowProgress(console, epochs=recipe.epochs, images=len(splits.train)), *watchers),
             )
     except KeyboardInterrupt:
@@ -197,33 +192,48 @@ def find_difficulties(run: Run, train_part: Dataset, console: Console) -> Diffic
         return None
     console.print("sorting faces by difficulty with a short pilot")
     pilot = Recipe(name="pilot", model="compact", epochs=PILOT_EPOCHS, class_weights=False, seed=run.recipe.seed)
-    folds = out_of_fold(pilot, train_part, folder=run.path / "pilot", folds=PILOT_FOLDS)
+    folds = out_of_fold(pilot, train_part, folder=run.path / "pilot", folds=PILOT_FOLDS, console=console)
     return pilot_difficulties(train_part.labels, folds)
 
 
-def find_soft_targets(run: Run, train_part: Dataset) -> Probabilities | None:
-    """The shares of the classes among the votes that the run was given, for its training images."""
-    if "votes" not in run.split:
-        return None
-    votes = load_votes(Path(run.split["votes"]), train_part, partial=True)
-    return votes.soft_targets(train_part.classes)
+def find_soft_targets(run: Run, train_part: Dataset, console: Console) -> Probabilities | None:
+    """For the run's training images: the shares of the classes among votes, or what teachers say out of fold."""
+    if "votes" in run.split:
+        votes = load_votes(Path(run.split["votes"]), train_part, partial=True)
+        return votes.soft_targets(train_part.classes)
+    if "teachers" in run.split:
+        return Teachers.from_dict(run.split["teachers"]).teach(train_part, console=console)
+    return None
+
+
+def build_ensemble(
+    members: tuple[Path, ...], *, out: Path, data: str | None = None, track: Track = untracked
+) -> Ensemble:
+    """Average finished runs of one split, each calibrated on its validation images; writes ensemble.json into `out`."""
+    runs = tuple(map(Run.open, members))
+    check_same_splits(runs)
+    splits = split_of(runs[0], data=data, track=track)
+    networks = tuple(map(load_trained, runs))
+    ensemble = Ensemble(networks, tuple(calibrate(network, splits) for network in networks))
+    save_ensemble(out, runs, ensemble)
+    return ensemble
 
 
 def calibrate_run(
     path: Path, *, priors: dict[str, float] | None = None, data: str | None = None, track: Track = untracked
 ) -> Calibration:
-    """Fit the calibration of the finished run at `path` on its validation images; writes calibration.json there.
+    """Fit the calibration of the finished run, or the ensemble, at `path` on its validation images; writes calibration.json there.
 
     priors: share of every class in the population to be read, where it differs from the training images'.
     """
-    run = Run.open(path)
-    classifier = load_trained(run)
-    calibration = calibrate(classifier, split_of(run, data=data, track=track))
+    judged = open_judged(path)
+    classes = judged.classifier.classes
+    calibration = calibrate(judged.classifier, judged.splits(data=data, track=track))
     if priors:
-        if set(priors) != set(classifier.classes):
-            raise RecipeError(f"priors name {', '.join(priors)}; expected each of {', '.join(classifier.classes)}")
-        calibration = calibration.retarget(tuple(priors[name] for name in classifier.classes))
-    write_json(path / "calibration.json", {"classes": list(classifier.classes), **calibration.to_dict()})
+        if set(priors) != set(classes):
+            raise RecipeError(f"priors name {', '.join(priors)}; expected each of {', '.join(classes)}")
+        calibration = calibration.retarget(tuple(priors[name] for name in classes))
+    write_json(path / "calibration.json", {"classes": list(classes), **calibration.to_dict()})
     return calibration
 
 

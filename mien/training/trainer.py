@@ -231,15 +231,23 @@ def fit(
 def learning_targets(
     recipe: Recipe, original: Dataset, learning: Dataset, soft_targets: SoftTargets | None
 ) -> Probabilities:
-    """What `learning` is to be read as: labels, or the votes on each image or on its original."""
+    """What `learning` is to be read as: labels, the votes on each image, or its label and what teachers say, mixed.
+
+    A copy is read as its original is; an image without votes as its label.
+    """
     hard = targets_of(learning)
     if recipe.targets == "labels":
         return hard
     if soft_targets is None:
-        raise RunError("targets is 'votes', but no votes were given; expected a file of FER+ votes: give --votes FILE")
+        raise RunError(f"targets is {recipe.targets!r}, but none were given; expected {WHENCE[recipe.targets]}")
     row_of = {name: row for row, name in enumerate(original.names.tolist())}
     soft = soft_targets[[row_of[name] for name in original_names(learning).tolist()]]
-    return np.where(soft.sum(axis=1, keepdims=True) > 0, soft, hard)
+    share = recipe.teacher_share if recipe.targets == "teacher" else 1.0
+    mixed: Probabilities = np.where(soft.sum(axis=1, keepdims=True) > 0, share * soft + (1 - share) * hard, hard)
+    return mixed.astype(np.float32)
+
+
+WHENCE = {"votes": "a file of FER+ votes: give --votes FILE", "teacher": "teachers: give them to mien distill"}
 
 
 def targets_of(dataset: Dataset) -> Probabilities:

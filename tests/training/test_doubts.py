@@ -1,5 +1,4 @@
 import dataclasses
-import tempfile
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 from mien.data.dataset import Dataset, image_hashes
 from mien.errors import DataError, RecipeError, RunError
 from mien.training.doubts import deal_folds, find_doubts, out_of_fold, train_and_predict
+from mien.training.runs import Run
 
 CLASSES = ("happy", "sad", "angry")
 
@@ -125,7 +125,7 @@ class Learner:
         self.seen = []
         self.stop_at = stop_at
 
-    def __call__(self, recipe, splits):
+    def __call__(self, recipe, splits, path, watchers=()):
         if len(self.seen) == self.stop_at:
             raise KeyboardInterrupt
         self.seen.append(splits)
@@ -166,10 +166,12 @@ def test_folds_of_something_else_are_not_taken_for_ones_own(small, tmp_path):
             out_of_fold(recipe, images, folder=tmp_path, folds=folds, train_fold=Learner())
 
 
-def test_a_fold_is_trained_as_any_run_and_leaves_no_run_behind(small, splits, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    found = train_and_predict(dataclasses.replace(small, epochs=1), splits)
+def test_a_fold_is_trained_as_any_run_and_goes_on_where_it_stopped(small, splits, tmp_path, stop_after):
+    recipe = dataclasses.replace(small, epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        train_and_predict(recipe, splits, tmp_path / "fold-1", watchers=(stop_after(1),))
+    found = train_and_predict(recipe, splits, tmp_path / "fold-1")
+    assert [row["epoch"] for row in Run.open(tmp_path / "fold-1").history()] == [1, 2]
     assert found.shape == (len(splits.test), 7)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
     assert len(np.unique(found[:, 0])) > 60
-    assert list(tmp_path.iterdir()) == []

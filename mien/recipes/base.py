@@ -1,0 +1,31 @@
+"""The flagship: a residual network on a long cosine, from scratch, on the training images alone."""
+
+from mien.training.recipe import Recipe
+
+
+def recipe() -> Recipe:
+    """Residual network, SGD on a cosine, averaged weights, mixup, erasing, label smoothing.
+
+    Run: mien train base
+    """
+    return Recipe(
+        name="base",
+        model="residual",
+        validation_share=0.1,
+        class_weights=False,
+        rotation=0.03,
+        zoom=0.12,
+        shift=0.08,
+        one_warp=True,
+        erasing=0.25,
+        mixup=0.3,
+        label_smoothing=0.1,
+        optimizer="sgd",
+        learning_rate=0.1,
+        weight_decay=5e-3,
+        average=0.999,
+        schedule="cosine",
+        warmup_epochs=3,
+        batch_size=128,
+        epochs=120,
+    )

@@ -1,0 +1,64 @@
+"""A folder in, what is judged out: a finished run, or an ensemble of several, on the split that it was made with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mien.data.dataset import untracked
+from mien.data.fetch import open_data
+from mien.data.splits import Splits, split
+from mien.emotions import Track
+from mien.models.costs import count_multiply_adds
+from mien.training.ensemble import FILE, Ensemble, load_ensemble
+from mien.training.runs import Run
+from mien.training.trained import TrainedNetwork, load_trained
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A classifier, and the runs that it is made of: one, or each member's."""
+
+    name: str
+    classifier: TrainedNetwork | Ensemble
+    runs: tuple[Run, ...]
+
+    @property
+    def networks(self) -> tuple[TrainedNetwork, ...]:
+        return (self.classifier,) if isinstance(self.classifier, TrainedNetwork) else self.classifier.members
+
+    @property
+    def is_single(self) -> bool:
+        return len(self.networks) == 1
+
+    def splits(self, *, data: str | None = None, track: Track = untracked) -> Splits:
+        """What it was trained, validated and is to be tested on; of `data`, where the images lie elsewhere now."""
+        return split_of(self.runs[0], data=data, track=track)
+
+    def provenance(self) -> dict[str, Any]:
+        """What pins its figures down: recipes, costs, split and where each was trained."""
+        recipes = [run.recipe.to_dict() for run in self.runs]
+        environments = [run.environment for run in self.runs]
+        return {
+            "recipe": recipes[0] if self.is_single else {"ensemble": recipes},
+            "costs": {
+                "parameters": sum(each.network.count_params() for each in self.networks),
+                "multiply_adds": sum(count_multiply_adds(each.network) for each in self.networks),
+            },
+            "split": self.runs[0].split,
+            "trained with": environments[0] if self.is_single else {"ensemble": environments},
+        }
+
+
+def open_judged(path: Path) -> Judged:
+    """The finished run or the ensemble at `path`."""
+    if (path / FILE).exists():
+        runs, ensemble = load_ensemble(path)
+        return Judged(f"ensemble of {len(runs)}", ensemble, runs)
+    run = Run.open(path)
+    return Judged(run.recipe.name, load_trained(run), (run,))
+
+
+def split_of(run: Run, *, data: str | None = None, track: Track = untracked) -> Splits:
+    """The splits that `run` was made with. Whoever needs the same pixels compares their hashes with `run.split`."""
+    dataset = open_data(data or run.split["data"], skip_bad=run.split["skip_bad"], track=track)
+    return split(dataset, validation_share=run.recipe.validation_share, seed=run.recipe.split_seed)

@@ -1,0 +1,54 @@
+"""Teachers' recipes and training images in, soft targets out: each image is judged by networks that did not learn it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from mien.data.dataset import Dataset
+from mien.emotions import Probabilities
+from mien.training.doubts import out_of_fold
+from mien.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """Recipes, each trained once a fold; their runs lie in `folder`, or in teachers/ of the student's run.
+
+    Out of fold, since a network that has learned a wrong label by heart would teach it as if it were right.
+    """
+
+    recipes: tuple[Recipe, ...]
+    folds: int = 4
+    folder: Path | None = None
+
+    def to_dict(self, student: Path) -> dict[str, Any]:
+        """Plain JSON values, which `from_dict` reads back."""
+        return {
+            "recipes": [recipe.to_dict() for recipe in self.recipes],
+            "folds": self.folds,
+            "folder": str((self.folder or student / "teachers").resolve()),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Teachers":
+        recipes = tuple(Recipe.from_dict(values) for values in fields["recipes"])
+        return cls(recipes, folds=fields["folds"], folder=Path(fields["folder"]))
+
+    def teach(self, train_part: Dataset, *, console: Console) -> Probabilities:
+        """The mean of what they say of each image, (n, classes): trained now, gone on with, or found in the folder."""
+        assert self.folder is not None
+        said = [
+            out_of_fold(
+                recipe,
+                train_part,
+                folder=self.folder / f"{recipe.name}-{recipe.seed}",
+                folds=self.folds,
+                console=console,
+            )
+            for recipe in self.recipes
+        ]
+        mean: Probabilities = np.mean(said, axis=0)
+        return mean
