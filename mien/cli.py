@@ -15,7 +15,7 @@ from rich.table import Table
 
 from mien.errors import DataError, MienError, RecipeError, RunError, extra
 
-Data = Annotated[str | None, Parameter(name="--data", help="drawn, a folder with train/ and test/, or fer2013.csv.")]
+Data = Annotated[str | None, Parameter(name="--data", help="drawn, a folder with a folder a class (in train/ and test/, or not), or fer2013.csv.")]
 Trackers = Annotated[str | None, Parameter(name="--track")]
 
 app = App(
@@ -196,7 +196,7 @@ def audit(data: str | None = None, /, *, out: Path = Path("audit"), json: bool =
     """Find copies, near copies, contradicting labels, blank images and test images seen in training.
 
     Args:
-        data: drawn, a folder with train/ and test/, or fer2013.csv; FER2013 where none is given.
+        data: drawn, a folder with a folder a class, or fer2013.csv; FER2013 where none is given.
         out: Where audit.json, audit.csv (the groups) and audit.html (with the pictures) go.
         json: Print audit.json instead of a table.
     """
@@ -347,6 +347,8 @@ def show_data(*, data: Data = None, skip_bad: bool = False, json: bool = False) 
     table.add_row("all", *(f"{sum(part.values()):,}" for part in facts["counts"].values()), "")
     console.print(table)
     console.print(f"{len(dataset):,} images, {facts['megabytes']} MB, SHA-256 {facts['sha256'][:16]}…", highlight=False)
+    for note in dataset.notes:
+        err.print(note, highlight=False, soft_wrap=True, markup=False)
     if dataset.skipped:
         err.print(f"left out {len(dataset.skipped)}, the first: {dataset.skipped[0]}", highlight=False, soft_wrap=True)
 

@@ -47,6 +47,8 @@ class Votes:
     def of_classes(self, classes: Sequence[str] = EMOTIONS) -> ClassVotes:
         """The votes for each of `classes`, in that order."""
         names = [SPELLINGS.get(answer, answer) for answer in ANSWERS]
+        if others := [name for name in classes if name not in names]:
+            raise DataError(f"FER+ has no votes for {others[0]!r}; expected classes of {', '.join(names)}")
         return self.counts[:, [names.index(name) for name in classes]]
 
     def rated(self, classes: Sequence[str] = EMOTIONS) -> Flags:

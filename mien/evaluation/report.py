@@ -28,6 +28,7 @@ from mien.files import replacing, write_json, write_text
 
 FORMAT = 1  # of report.json: raised when a reader of the old one would misread the new one
 MISTAKES = 24  # pictures of the most confident mistakes
+MOST_PRINTED = 12  # classes whose confusion matrix a terminal has room for
 CONFUSIONS = 3  # classes that a class is most often taken for
 
 Picture = UInt8[np.ndarray, "height width *channels"]  # 0..255: grey, or red, green and blue
@@ -158,13 +159,14 @@ class Report:
         return {name: plain(part) for name, part in parts.items()}
 
     def print(self, console: Console) -> None:
-        """Print the headline, the table of classes and the confusion matrix."""
+        """Print the headline, the table of classes and, where a terminal has the room, the confusion matrix."""
         figures = self.figures
         console.print(Text(f"{self.model} on {self.data}, {self.protocol} protocol, {figures.images:,} images"))
         for name, estimate in (("accuracy", figures.accuracy), ("macro-F1", figures.macro_f1)):
             console.print(f"[bold]{name} {percent(estimate)}[/] {bounds(estimate)}")
         console.print(class_table(figures))
-        console.print(confusion_table(figures))
+        if len(figures.classes) <= MOST_PRINTED:
+            console.print(confusion_table(figures))
 
     def save(self, folder: Path) -> None:
         """Write report.json, report.html, model-card.md, predictions.npz, confusion.png and any history.png to `folder`.

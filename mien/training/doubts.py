@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from mien.data.dataset import TEST, TRAINING, Dataset, image_hashes
-from mien.data.splits import Splits, split, stratified_groups
+from mien.data.groups import stratified_groups
+from mien.data.splits import Splits, split
 from mien.emotions import Labels, Probabilities
 from mien.errors import DataError, RecipeError, RunError
 from mien.evaluation.doubts_page import Doubt

@@ -55,13 +55,26 @@ def start_run(
         )
     source = name_source(data)
     dataset = open_data(source, skip_bad=skip_bad, track=track)
+    check_classes(recipe, dataset.classes)
     splits = split(dataset, validation_share=recipe.validation_share, seed=recipe.seed)
     path = out or new_run_path(Path("runs"), recipe)
-    facts = {"data": source, "skip_bad": skip_bad, "skipped": list(dataset.skipped), **splits.to_dict()}
+    said = {"skipped": list(dataset.skipped), "notes": list(dataset.notes)}
+    facts = {"data": source, "skip_bad": skip_bad, **said, **splits.to_dict()}
     if votes:
         facts["votes"] = str(votes.resolve())
     run = Run.create(path, recipe, split=facts)
     return train_aloud(run, splits, watching, console)
+
+
+def check_classes(recipe: Recipe, classes: tuple[str, ...]) -> None:
+    """Raise RecipeError where `recipe` names a class that the images do not have."""
+    for field in ("oversample", "stronger_classes"):
+        for name in filter(None, getattr(recipe, field).split(",")):
+            if name not in classes:
+                raise RecipeError(
+                    f"{field} names {name!r}; expected a class of these images ({', '.join(classes)}): "
+                    f"give {field}=CLASS, or {field}= for none"
+                )
 
 
 def resume_run(
@@ -246,6 +259,8 @@ def describe_start(run: Run, train_part: Dataset, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for note in run.split.get("notes", ()):
+        console.print(note, highlight=False, soft_wrap=True, markup=False)
     if skipped := run.split["skipped"]:
         console.print(
             f"left out {len(skipped)} bad files or rows, the first: {skipped[0]}", highlight=False, soft_wrap=True
