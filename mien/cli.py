@@ -101,6 +101,7 @@ def evaluate(
     full: bool = False,
     votes: Path | None = None,
     operating_point: Literal["accuracy", "balanced"] | None = None,
+    min_confidence: float | None = None,
     trackers: Trackers = None,
     verify: bool = False,
     json: bool = False,
@@ -109,11 +110,12 @@ def evaluate(
 
     Args:
         run: The folder that `mien train` printed; with --verify, the report.json in it.
-        protocol: kaggle (all 7,178 test images) or official (PrivateTest alone, calibrated on PublicTest).
+        protocol: kaggle (all test images) or official (FER2013's PrivateTest alone, calibrated on PublicTest).
         without_duplicates: Leave out test images that equal a training image.
         full: Also under 45 corruptions, and with pictures of what the network looks at.
-        votes: A file of FER+ votes, to judge against many annotators too.
+        votes: A file of FER+ votes, to judge against many annotators too; Microsoft's own needs fer2013.csv beside it.
         operating_point: Judge calibrated probabilities: accuracy, or balanced, which finds rare classes more often.
+        min_confidence: 0 to 1: also count the faces below it, and judge the rest.
         trackers: Where to show the report; the trackers of the training where none is given.
         verify: Evaluate again as the report says it was done, and say whether it holds.
         json: Print report.json instead of tables.
@@ -133,6 +135,7 @@ def evaluate(
         full=full,
         votes=votes,
         operating_point=operating_point,
+        minimum_confidence=min_confidence,
         track=track,
     )
     save_report(run, report, shown_in=shown_in)

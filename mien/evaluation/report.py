@@ -66,6 +66,19 @@ class CalibrationEffect:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """What becomes of the images where the model may say that it is uncertain.
+
+    uncertain: how many have less than `minimum_confidence`, 0..1, in their likeliest class. accuracy: of the others,
+    with Wilson's interval; None where there are none.
+    """
+
+    minimum_confidence: float
+    uncertain: int
+    accuracy: Estimate | None
+
+
+@dataclass(frozen=True)
 class VoteFigures:
     """Predictions against many annotators' votes on an image.
 
@@ -93,6 +106,7 @@ class Extras:
     duplicates: Mapping[str, int] | None = None
     explanations: Mapping[str, Picture] | None = None
     votes: VoteFigures | None = None
+    answered: Answered | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The parts that are there, pictures by their captions alone."""
@@ -103,6 +117,7 @@ class Extras:
             "duplicates": self.duplicates,
             "explanations": self.explanations and list(self.explanations),
             "votes": self.votes and asdict(self.votes),
+            "answered": self.answered and asdict(self.answered),
         }
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -164,6 +179,8 @@ class Report:
         console.print(Text(f"{self.model} on {self.data}, {self.protocol} protocol, {figures.images:,} images"))
         for name, estimate in (("accuracy", figures.accuracy), ("macro-F1", figures.macro_f1)):
             console.print(f"[bold]{name} {percent(estimate)}[/] {bounds(estimate)}")
+        if answered := self.extras.answered:
+            console.print(Text(answered_in_words(answered, figures.images)))
         console.print(class_table(figures))
         if len(figures.classes) <= MOST_PRINTED:
             console.print(confusion_table(figures))
@@ -269,6 +286,17 @@ def describe_calibration(calibration: CalibrationEffect) -> dict[str, Any]:
     }
 
 
+def answered_in_words(answered: Answered, images: int) -> str:
+    """What a minimum confidence costs and brings."""
+    sentence = (
+        f"{answered.uncertain:,} of {images:,} faces ({answered.uncertain / images:.1%}) are uncertain: "
+        f"less than {answered.minimum_confidence:g} in their likeliest class"
+    )
+    if answered.accuracy is None:
+        return f"{sentence}; none is left to answer"
+    return f"{sentence}; accuracy on the rest {percent(answered.accuracy)} {bounds(answered.accuracy)}"
+
+
 def class_table(figures: Figures) -> Table:
     table = Table("class", box=SIMPLE_HEAD)
     for heading in ("precision", "recall", "F1", "images"):
@@ -328,7 +356,7 @@ def pages() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(percent=percent, bounds=bounds, data_uri=data_uri)
+    environment.filters.update(percent=percent, bounds=bounds, data_uri=data_uri, answered_in_words=answered_in_words)
     return environment
 
 

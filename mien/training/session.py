@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mien.data.dataset import Dataset, untracked
+from mien.data.dataset import Dataset, locate, untracked
 from mien.data.fetch import DRAWN, fetch, open_data
 from mien.data.splits import Splits, split
 from mien.data.votes import load_votes
@@ -110,21 +110,25 @@ def evaluate_run(
     full: bool = False,
     votes: Path | None = None,
     operating_point: str | None = None,
+    minimum_confidence: float | None = None,
     track: Track = untracked,
 ) -> Report:
     """Judge the finished run at `path` on test images. `full`: under corruptions too, and with pictures that explain."""
     run = Run.open(path)
     classifier = load_trained(run)
+    source = data or run.split["data"]
     return evaluate(
         classifier,
-        split_of(run, data=data, track=track),
+        split_of(run, data=source, track=track),
         model=run.recipe.name,
         data=Path(run.split["data"]).name,
         protocol=protocol,
         without_duplicates=without_duplicates,
         corruptions=full,
         votes=votes,
+        fer2013_csv=find_csv(source),
         operating_point=operating_point,
+        minimum_confidence=minimum_confidence,
         explain=partial(explanations, classifier) if full else None,
         provenance={
             "recipe": run.recipe.to_dict(),
@@ -156,6 +160,7 @@ def verify_report(report: Path, *, data: str | None = None, track: Track = untra
         protocol=settings["protocol"],
         without_duplicates=settings["without_duplicates"],
         operating_point=settings["operating_point"],
+        minimum_confidence=settings.get("minimum_confidence"),
         track=track,
     )
     return verify(claimed, found)
@@ -165,7 +170,7 @@ def read_report(path: Path) -> dict[str, Any]:
     """A report.json, or RunError where it is none."""
     try:
         claimed = json.loads(path.read_text(encoding="utf-8"))
-        return {"figures": claimed["figures"], "provenance": claimed["provenance"]}
+        return {"figures": claimed["figures"], "provenance": claimed["provenance"], "answered": claimed.get("answered")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({error!r}); expected a report.json of `mien evaluate`") from error
 
@@ -174,6 +179,12 @@ def split_of(run: Run, *, data: str | None = None, track: Track = untracked) -> 
     """The splits that `run` was made with. Whoever needs the same pixels compares their hashes with `run.split`."""
     dataset = open_data(data or run.split["data"], skip_bad=run.split["skip_bad"], track=track)
     return split(dataset, validation_share=run.recipe.validation_share, seed=run.recipe.seed)
+
+
+def find_csv(source: str) -> Path | None:
+    """The fer2013.csv that the images come from; None where they come from elsewhere."""
+    path = None if source == DRAWN else locate(Path(source))
+    return path if path and path.is_file() else None
 
 
 def name_source(data: str | None) -> str:
@@ -218,7 +229,7 @@ def find_soft_targets(run: Run, train_part: Dataset) -> Probabilities | None:
     """The shares of the classes among the votes that the run was given, for its training images."""
     if "votes" not in run.split:
         return None
-    votes = load_votes(Path(run.split["votes"]), train_part, partial=True)
+    votes = load_votes(Path(run.split["votes"]), train_part, fer2013_csv=find_csv(run.split["data"]), partial=True)
     return votes.soft_targets(train_part.classes)
 
 

@@ -91,7 +91,7 @@ def test_classes_of_ones_own_travel_from_the_folder_to_every_figure(own, tmp_pat
     assert "there is no test/:" in said
     assert run.split["notes"] == list(load_dataset(own).notes)
 
-    report = session.evaluate_run(run.path)
+    report = session.evaluate_run(run.path, minimum_confidence=0.5)
     session.save_report(run.path, report, shown_in=())
     assert report.figures.classes == classes
     assert report.figures.images == len(load_dataset(own).test)
@@ -114,3 +114,9 @@ def test_a_recipe_that_names_other_classes_is_one_line_and_leaves_no_folder(own,
         start(tmp_path / "run", console, recipe=find_recipe(recipe), data=str(own))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_csv_that_votes_follow_is_the_data_itself(tmp_path):
+    (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n")
+    assert session.find_csv(str(tmp_path)) == session.find_csv(str(tmp_path / "fer2013.csv")) == tmp_path / "fer2013.csv"
+    assert session.find_csv("drawn") is None
