@@ -17,7 +17,12 @@ from rich.text import Text
 from mien.errors import DataError, MienError, RecipeError, RunError, extra
 from mien.inference.command import predict
 
-Data = Annotated[str | None, Parameter(name="--data", help="drawn, a folder with train/ and test/, or fer2013.csv.")]
+Data = Annotated[
+    str | None,
+    Parameter(
+        name="--data", help="drawn, a folder with a folder a class (in train/ and test/, or not), or fer2013.csv."
+    ),
+]
 Trackers = Annotated[str | None, Parameter(name="--track")]
 
 app = App(
@@ -105,6 +110,7 @@ def evaluate(
     votes: Path | None = None,
     operating_point: Literal["accuracy", "balanced"] | None = None,
     views: Literal["single", "mirror", "shifts"] = "single",
+    min_confidence: float | None = None,
     trackers: Trackers = None,
     verify: bool = False,
     json: bool = False,
@@ -113,12 +119,13 @@ def evaluate(
 
     Args:
         run: The folder that `mien train` or `mien ensemble` printed; with --verify, the report.json in it.
-        protocol: kaggle (all 7,178 test images) or official (PrivateTest alone, calibrated on PublicTest).
+        protocol: kaggle (all test images) or official (FER2013's PrivateTest alone, calibrated on PublicTest).
         without_duplicates: Leave out test images that equal a training image.
         full: Also under 45 corruptions, and with pictures of what the network looks at.
-        votes: A file of FER+ votes, to judge against many annotators too.
+        votes: A file of FER+ votes, to judge against many annotators too; Microsoft's own needs fer2013.csv beside it.
         operating_point: Judge calibrated probabilities: accuracy, or balanced, which finds rare classes more often.
         views: Test-time augmentation: average over the image and its mirror image, or over ten views of it.
+        min_confidence: 0 to 1: also count the faces below it, and judge the rest.
         trackers: Where to show the report; the trackers of the training where none is given.
         verify: Evaluate again as the report says it was done, and say whether it holds.
         json: Print report.json instead of tables.
@@ -139,6 +146,7 @@ def evaluate(
         votes=votes,
         operating_point=operating_point,
         views=views,
+        minimum_confidence=min_confidence,
         track=track,
     )
     save_report(run, report, shown_in=shown_in)
@@ -256,7 +264,7 @@ def audit(data: str | None = None, /, *, out: Path = Path("audit"), json: bool =
     """Find copies, near copies, contradicting labels, blank images and test images seen in training.
 
     Args:
-        data: drawn, a folder with train/ and test/, or fer2013.csv; FER2013 where none is given.
+        data: drawn, a folder with a folder a class, or fer2013.csv; FER2013 where none is given.
         out: Where audit.json, audit.csv (the groups) and audit.html (with the pictures) go.
         json: Print audit.json instead of a table.
     """
@@ -407,6 +415,8 @@ def show_data(*, data: Data = None, skip_bad: bool = False, json: bool = False) 
     table.add_row("all", *(f"{sum(part.values()):,}" for part in facts["counts"].values()), "")
     console.print(table)
     console.print(f"{len(dataset):,} images, {facts['megabytes']} MB, SHA-256 {facts['sha256'][:16]}…", highlight=False)
+    for note in dataset.notes:
+        err.print(note, highlight=False, soft_wrap=True, markup=False)
     if dataset.skipped:
         err.print(f"left out {len(dataset.skipped)}, the first: {dataset.skipped[0]}", highlight=False, soft_wrap=True)
 

@@ -4,7 +4,8 @@ import csv
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mien.data.groups import stratified_groups
 from mien.emotions import EMOTIONS, SIZE, Image48, Images, Indices, Labels, Names, Track
 from mien.errors import DataError
 from mien.files import replacing
@@ -41,6 +43,10 @@ CSV_EMOTIONS = ("angry", "disgusted", "fearful", "happy", "sad", "surprised", "n
 PUBLIC_COUNTS = (467, 56, 496, 895, 607, 653, 415)
 PRIVATE_COUNTS = (491, 55, 528, 879, 626, 594, 416)
 
+CLASSES = (2, 50)  # fewest and most of a folder of one's own
+TEST_SHARE = 0.2  # carved from a folder that has no test part
+TEST_SEED = 0  # the same for every recipe: runs on one folder are tested on the same images
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -48,7 +54,7 @@ class Dataset:
 
     images: uint8 (n, 48, 48, 1), 0..255. labels: int64 (n,), indices into `classes`. names: one path-like name an
     image. usage: "Training", "PublicTest", "PrivateTest" or "Test" an image. skipped: one line for each file or row
-    that was left out.
+    that was left out. notes: one line for each thing that loading changed or chose.
     """
 
     images: Images
@@ -57,6 +63,7 @@ class Dataset:
     usage: Names
     classes: tuple[str, ...] = EMOTIONS
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {len(self.images), len(self.labels), len(self.names), len(self.usage)}
@@ -103,6 +110,7 @@ class Dataset:
             "megabytes": round(self.images.nbytes / 1e6, 1),
             "sha256": self.sha256,
             "skipped": list(self.skipped),
+            "notes": list(self.notes),
         }
 
     @cached_property
@@ -125,11 +133,16 @@ def untracked(items: Sequence[str], description: str) -> Iterable[str]:
 
 
 def load_dataset(source: Path, *, skip_bad: bool = False, track: Track = untracked) -> Dataset:
-    """Load FER2013 from a folder tree (train/ and test/, a folder a class) or a fer2013.csv.
+    """Load faces from a folder tree (a folder a class, within train/ and test/ or not) or a fer2013.csv.
 
-    Both give the same Dataset for the same images, sorted by part, class and number. The first load decodes and
-    writes a cache (`MIEN_CACHE`, else ~/.cache/mien) keyed by every file's name, size and time; later ones read it.
-    `skip_bad` leaves bad files and rows out and lists them in `skipped`; otherwise the first one is a DataError.
+    A tree with train/, test/, FER2013's classes and a first picture of its size is FER2013: it gives the same Dataset
+    as the CSV for the same images, and a picture that is not 48×48 and grey is bad. Any other tree is the user's own: 2
+    to 50 classes, pictures of any size, which become 48×48 and grey; without train/ and test/, a test part is carved,
+    the same every time, with copies of an image on one side. What was changed or chosen so is in `notes`.
+
+    Sorted by part, class and number. The first load decodes and writes a cache (`MIEN_CACHE`, else ~/.cache/mien) keyed
+    by every file's name, size and time; later ones read it. `skip_bad` leaves bad files and rows, and classes of one's
+    own without training images, out and lists them in `skipped`; otherwise the first one is a DataError.
     """
     source = locate(source)
     cached = cache_folder() / f"{fingerprint(source, skip_bad=skip_bad)}.npz"
@@ -142,24 +155,27 @@ def load_dataset(source: Path, *, skip_bad: bool = False, track: Track = untrack
 
 
 def locate(source: Path) -> Path:
-    """The folder that holds train/ and test/, or the CSV file, at `source` or one folder below it."""
+    """The CSV file, or the folder that holds train/ and test/, at `source` or one folder below it; else `source`."""
     if source.is_file():
         return source
     if not source.is_dir():
-        raise DataError(f"{source} does not exist; expected a folder with train/ and test/, or fer2013.csv")
+        raise DataError(f"{source} does not exist; expected a folder with a folder a class, or fer2013.csv")
     for folder in (source, *sorted(path for path in source.iterdir() if path.is_dir())):
         if (folder / "train").is_dir() and (folder / "test").is_dir():
             return folder
         if (folder / "fer2013.csv").is_file():
             return folder / "fer2013.csv"
-    raise DataError(f"{source} holds neither train/ and test/ nor fer2013.csv; expected one of the two")
+    for part, other in (("train", "test"), ("test", "train")):
+        if (source / part).is_dir():
+            raise DataError(f"{source} holds {part}/ and no {other}/; expected both, or a folder a class alone")
+    return source
 
 
 def fingerprint(source: Path, *, skip_bad: bool) -> str:
     """A key that changes when any file's name, size or time does; reading 35,887 files to hash them takes seconds."""
     lines = sorted(stat_lines(source))
     # A change of the cached layout must change this word.
-    return hashlib.sha256("\n".join([f"layout 1 {source.name} {skip_bad}", *lines]).encode()).hexdigest()[:32]
+    return hashlib.sha256("\n".join([f"layout 2 {source.name} {skip_bad}", *lines]).encode()).hexdigest()[:32]
 
 
 def stat_lines(source: Path) -> Iterator[str]:
@@ -174,10 +190,11 @@ def stat_lines(source: Path) -> Iterator[str]:
 
 
 def class_folders(source: Path) -> list[tuple[str, str]]:
-    """The (part, folder) pairs below `source`: ("train", "angry"), …"""
+    """The (part, folder) pairs below `source`: ("train", "angry"), …; the part is "" where there is none."""
+    parts = ("train", "test") if (source / "train").is_dir() and (source / "test").is_dir() else ("",)
     return [
         (part, path.name)
-        for part in ("train", "test")
+        for part in parts
         for path in sorted((source / part).iterdir())
         if path.is_dir() and not path.name.startswith(".")
     ]
@@ -195,54 +212,152 @@ def write_cache(path: Path, dataset: Dataset) -> None:
             labels=dataset.labels,
             names=dataset.names,
             usage=dataset.usage,
-            skipped=np.array(dataset.skipped, dtype=str),
+            **{name: np.array(getattr(dataset, name), dtype=str) for name in ("classes", "skipped", "notes")},
         )
 
 
 def read_cache(path: Path) -> Dataset:
     with np.load(path) as arrays:
         columns = {name: arrays[name] for name in ("images", "labels", "names", "usage")}
-        return Dataset(**columns, skipped=tuple(arrays["skipped"].tolist()))
+        return Dataset(**columns, **{name: tuple(arrays[name].tolist()) for name in ("classes", "skipped", "notes")})
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A folder tree: its parts ("" where there are none), its classes, and the folder of each that it has.
+
+    own: whether it is the user's, with pictures of any size, and not FER2013.
+    """
+
+    source: Path
+    parts: tuple[str, ...]
+    classes: tuple[str, ...]
+    folders: Mapping[tuple[str, str], str]
+    own: bool
+
+
+def read_tree(source: Path) -> Tree:
+    """What the folders below `source` are."""
+    found = class_folders(source)
+    parts = tuple(dict.fromkeys(part for part, _ in found))
+    if parts != ("",) and is_fer2013(source, found):
+        folders = {(part, SPELLINGS[folder.lower()]): f"{part}/{folder}" for part, folder in found}
+        return Tree(source, ("train", "test"), EMOTIONS, folders, own=False)
+    classes = tuple(sorted({folder for _, folder in found}))
+    check_classes(source, classes)
+    return Tree(source, parts, classes, {(part, name): f"{part}/{name}".lstrip("/") for part, name in found}, own=True)
+
+
+def is_fer2013(source: Path, folders: Sequence[tuple[str, str]]) -> bool:
+    """Whether the folders are those of its seven classes, unless the first picture shows that it has another size."""
+    if {SPELLINGS.get(folder.lower()) for _, folder in folders} != set(EMOTIONS):
+        return False
+    part, folder = folders[0]
+    for name in sorted_by_number(source / part / folder)[:1]:
+        with suppress(DataError), opened(source / part / folder / name) as picture:
+            return picture.size == (SIZE, SIZE)
+    return True
+
+
+def check_classes(source: Path, classes: tuple[str, ...]) -> None:
+    fewest, most = CLASSES
+    if not fewest <= len(classes) <= most:
+        few = ", ".join(classes[:3]) + (", …" if len(classes) > 3 else "")
+        raise DataError(
+            f"{source} has {len(classes)} classes{f' ({few})' if few else ''}; expected {fewest} to {most}: "
+            "a folder of images for each, in the folder itself or in train/ and test/"
+        )
 
 
 def load_folder(source: Path, *, skip_bad: bool, track: Track) -> Dataset:
-    """Decode train/ and test/ below `source`; class folders may use any of SPELLINGS."""
-    names, skipped = list_images(source)
+    """Decode the images below `source`; FER2013's class folders may use any of SPELLINGS."""
+    tree = read_tree(source)
+    names, labels, skipped = list_images(tree)
     if skipped and not skip_bad:
         raise DataError(skipped[0])
     images = np.empty((len(names), SIZE, SIZE, 1), np.uint8)
-    good = np.ones(len(names), bool)
+    good, changed = np.ones(len(names), bool), 0
     # One thread: Pillow holds the interpreter lock for most of so small a picture, and threads only queue for it.
     for row, name in enumerate(track(names, "decoding faces")):
         try:
-            images[row] = decode(source / name)
+            with opened(source / name) as picture:
+                images[row] = to_face(picture) if tree.own else require_face(picture)
+                changed += tree.own and (picture.mode, picture.size) != ("L", (SIZE, SIZE))
         except DataError as error:
             if not skip_bad:
                 raise
             skipped.append(str(error))
             good[row] = False
-    kept = np.array(names)[good]
-    labels = np.array([EMOTIONS.index(SPELLINGS[name.split("/")[1].lower()]) for name in kept], dtype=np.int64)
-    return Dataset(images[good], labels, kept, usage_of(kept, labels), skipped=tuple(skipped))
+    kept, labels = np.array(names, dtype=str)[good], labels[good]
+    usage = own_usage_of(kept) if tree.own else usage_of(kept, labels)
+    notes = (f"{changed:,} of {len(kept):,} pictures were made {SIZE}×{SIZE} and grey",) if changed else ()
+    dataset = Dataset(images[good], labels, kept, usage, tree.classes, tuple(skipped), notes)
+    return finish_own(dataset, tree) if tree.own else dataset
 
 
-def list_images(source: Path) -> tuple[list[str], list[str]]:
-    """Names of the files below `source`, by part, class and number; and a line for each class that has none."""
-    folders: dict[tuple[str, str], str] = {}
-    for part, folder in class_folders(source):
-        if folder.lower() not in SPELLINGS:
-            raise DataError(f"{source / part / folder} is no class of FER2013; expected {', '.join(EMOTIONS)}")
-        folders[part, SPELLINGS[folder.lower()]] = f"{part}/{folder}"
+def list_images(tree: Tree) -> tuple[list[str], Labels, list[str]]:
+    """Names and labels of the files of `tree`, by part, class and number; and a line for each class that has none."""
     names: list[str] = []
+    labels: list[int] = []
     missing: list[str] = []
-    for part, emotion in product(("train", "test"), EMOTIONS):
-        folder = folders.get((part, emotion), f"{part}/{emotion}")
-        files = sorted_by_number(source / folder) if (part, emotion) in folders else []
+    for part, (label, name) in product(tree.parts, enumerate(tree.classes)):
+        folder = tree.folders.get((part, name))
+        files = sorted_by_number(tree.source / folder) if folder else []
         if not files:
-            fault = "has no images" if (part, emotion) in folders else "is missing"
-            missing.append(f"{source / folder} {fault}; expected a folder of 48×48 grey images")
-        names += [f"{folder}/{name}" for name in files]
-    return names, missing
+            fault = "has no images" if folder else "is missing"
+            wanted = "images of any size" if tree.own else "48×48 grey images"
+            missing.append(f"{tree.source / (folder or f'{part}/{name}')} {fault}; expected a folder of {wanted}")
+        names += [f"{folder}/{file}" for file in files]
+        labels += [label] * len(files)
+    return names, np.array(labels, dtype=np.int64), missing
+
+
+def own_usage_of(names: Names) -> Names:
+    """ "Test" for what lies in test/, "Training" for the rest."""
+    return np.where(np.char.startswith(names, "test/"), TEST, TRAINING)
+
+
+def finish_own(dataset: Dataset, tree: Tree) -> Dataset:
+    """A folder of one's own without the classes that nothing can be learned of, and with a test part."""
+    dataset = leave_out_empty(dataset)
+    check_classes(tree.source, dataset.classes)
+    return dataset if tree.parts != ("",) else carve_test(dataset)
+
+
+def leave_out_empty(dataset: Dataset) -> Dataset:
+    """Without the classes that have no training image, and a line for each; the other labels are counted anew."""
+    kept = np.flatnonzero(dataset.training.counts())
+    if len(kept) == len(dataset.classes):
+        return dataset
+    rest = dataset.take(np.flatnonzero(np.isin(dataset.labels, kept)))
+    gone = [name for label, name in enumerate(dataset.classes) if label not in kept]
+    return replace(
+        rest,
+        labels=np.searchsorted(kept, rest.labels),
+        classes=tuple(dataset.classes[label] for label in kept),
+        skipped=(*dataset.skipped, *(f"the class {name} has no training image, and is left out" for name in gone)),
+    )
+
+
+def carve_test(dataset: Dataset) -> Dataset:
+    """With TEST_SHARE of each class set aside for testing; images with equal pixels stay on one side."""
+    groups, chance = image_hashes(dataset.images), np.random.default_rng(TEST_SEED)
+    test = stratified_groups(dataset.labels, groups, share=TEST_SHARE, rng=chance)
+    tested = np.bincount(dataset.labels[test], minlength=len(dataset.classes))
+    if not tested.all():
+        label = int(tested.argmin())
+        raise DataError(
+            f"{dataset.classes[label]} has {dataset.counts()[label]} images, too few different ones to set some aside "
+            "for testing; expected 5 or more, or train/ and test/ with a folder a class in each"
+        )
+    usage = np.full(len(dataset), TRAINING)
+    usage[test] = TEST
+    note = (
+        f"there is no test/: {len(test):,} of {len(dataset):,} pictures are set aside for testing, the same every time"
+    )
+    # In the order of a tree with both parts.
+    order = np.argsort(usage == TEST, kind="stable")
+    return replace(dataset, usage=usage, notes=(*dataset.notes, note)).take(order)
 
 
 def sorted_by_number(folder: Path) -> list[str]:
@@ -251,19 +366,38 @@ def sorted_by_number(folder: Path) -> list[str]:
     return sorted(names, key=lambda name: (len(name), name))
 
 
-def decode(path: Path) -> Image48:
-    """The 48×48 grey image at `path`, uint8 (48, 48, 1)."""
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The picture at `path`; whatever is wrong with it inside the block is a DataError that names it."""
     try:
-        with Image.open(path) as image:
-            if image.mode != "L":
-                raise DataError(f"{path} is a colour image (mode {image.mode}); expected grey (mode L)")
-            if image.size != (SIZE, SIZE):
-                raise DataError(f"{path} is {image.width}×{image.height} pixels; expected {SIZE}×{SIZE}")
-            return np.asarray(image)[..., np.newaxis]
+        with Image.open(path) as picture:
+            yield picture
+    except DataError as error:
+        raise DataError(f"{path} {error}") from error
     except (UnidentifiedImageError, IsADirectoryError) as error:
-        raise DataError(f"{path} is not an image; expected a 48×48 grey PNG or JPEG") from error
+        raise DataError(f"{path} is not an image; expected a PNG or JPEG") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be decoded ({error}); expected a whole 48×48 grey image") from error
+        raise DataError(f"{path} cannot be decoded ({error}); expected a whole image") from error
+
+
+def require_face(picture: Image.Image) -> Image48:
+    """A picture that must be 48×48 and grey, uint8 (48, 48, 1)."""
+    if picture.mode != "L":
+        raise DataError(f"is a colour image (mode {picture.mode}); expected grey (mode L)")
+    if picture.size != (SIZE, SIZE):
+        raise DataError(f"is {picture.width}×{picture.height} pixels; expected {SIZE}×{SIZE}")
+    return np.asarray(picture)[..., np.newaxis]
+
+
+def to_face(picture: Image.Image) -> Image48:
+    """A picture of any size, as its camera meant it up, made 48×48 and grey: uint8 (48, 48, 1)."""
+    if picture.mode.startswith(("I", "F")):
+        raise DataError(f"has more than 8 bits a channel (mode {picture.mode}); expected an 8-bit image")
+    grey = ImageOps.exif_transpose(picture).convert("L")
+    # As mien.inference.faces does with a crop: what is learned and what is read must be made alike.
+    larger = max(grey.size) > SIZE
+    face = grey.resize((SIZE, SIZE), Image.Resampling.BOX if larger else Image.Resampling.BILINEAR)
+    return np.asarray(face)[..., np.newaxis]
 
 
 def usage_of(names: Names, labels: Labels) -> Names:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from mien.data.dataset import Dataset, image_hashes
-from mien.emotions import Indices, Labels, Names
+from mien.data.groups import stratified_groups
+from mien.emotions import Indices
 from mien.errors import DataError
 
 
@@ -47,21 +48,12 @@ def split(dataset: Dataset, *, validation_share: float = 0.2, seed: int = 42) ->
         training.labels, image_hashes(training.images), share=validation_share, rng=np.random.default_rng(seed)
     )
     kept = np.setdiff1d(np.arange(len(training)), held_out)
+    if not (len(held_out) and len(kept)):
+        raise DataError(
+            f"{validation_share:g} of {len(training)} training images leaves {len(kept)} to train on and "
+            f"{len(held_out)} to validate on; expected some of both: give more images"
+        )
     return Splits(training.take(kept), training.take(held_out), dataset.test)
-
-
-def stratified_groups(labels: Labels, groups: Names, *, share: float, rng: np.random.Generator) -> Indices:
-    """Rows holding `share` of each class, sorted; rows of one group are all in or all out.
-
-    A group of several classes counts for the class of its first row; FER2013 has 52 such groups in its training half.
-    """
-    _, first, group_of_row, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
-    chosen = np.zeros(len(first), bool)
-    for label in np.unique(labels):
-        candidates = rng.permutation(np.flatnonzero(labels[first] == label))
-        wanted = share * sizes[candidates].sum()
-        chosen[candidates[np.cumsum(sizes[candidates]) <= wanted + 0.5]] = True
-    return np.flatnonzero(chosen[group_of_row])
 
 
 def find_leaks(known: Dataset, held_out: Dataset) -> Indices:

@@ -47,6 +47,8 @@ class Votes:
     def of_classes(self, classes: Sequence[str] = EMOTIONS) -> ClassVotes:
         """The votes for each of `classes`, in that order."""
         names = [SPELLINGS.get(answer, answer) for answer in ANSWERS]
+        if others := [name for name in classes if name not in names]:
+            raise DataError(f"FER+ has no votes for {others[0]!r}; expected classes of {', '.join(names)}")
         return self.counts[:, [names.index(name) for name in classes]]
 
     def rated(self, classes: Sequence[str] = EMOTIONS) -> Flags:
@@ -75,7 +77,7 @@ class Votes:
 def load_votes(path: Path, dataset: Dataset, *, fer2013_csv: Path | None = None, partial: bool = False) -> Votes:
     """Join the votes at `path` to the images of `dataset` by name; votes for other images are passed over.
 
-    `fer2013_csv` places the rows of Microsoft's file. Rows whose column `exact` is 0, since their votes may be a
+    `fer2013_csv`, or a file of that name beside `path`, places the rows of Microsoft's file. Rows whose column `exact` is 0, since their votes may be a
     neighbour's, stay unmatched; and so do images without votes if `partial`, which otherwise are a DataError.
     """
     rows = read_rows(path)
@@ -118,8 +120,11 @@ def parse_votes(where: str, row: dict[str, str], answers: Sequence[str]) -> list
 
 def place_rows(path: Path, rows: list[dict[str, str]], fer2013_csv: Path | None) -> list[str]:
     """The path-like name of each row of Microsoft's file, which has the rows of `fer2013_csv` in the same order."""
-    if fer2013_csv is None:
-        raise DataError(f"{path} names no image, its rows follow those of fer2013.csv; give that file as fer2013_csv")
+    fer2013_csv = fer2013_csv or path.with_name("fer2013.csv")
+    if not fer2013_csv.is_file():
+        raise DataError(
+            f"{path} names no image, its rows follow those of fer2013.csv; expected that file beside it, or as the data"
+        )
     images = read_rows(fer2013_csv)
     require_columns(fer2013_csv, images, ("emotion", "Usage"))
     if [row["Usage"] for row in rows] != [row["Usage"] for row in images]:

@@ -115,10 +115,14 @@ def retarget(probabilities: Probabilities, *, from_priors: PerClass, to_priors: 
 
 def uncertain(probabilities: Probabilities, *, minimum_confidence: float) -> Bool[np.ndarray, " n"]:
     """Which images are to be called uncertain: their likeliest class has less than `minimum_confidence`, 0..1."""
-    if not 0 <= minimum_confidence <= 1:
-        raise RecipeError(f"minimum confidence is {minimum_confidence}; expected 0..1")
+    check_confidence(minimum_confidence)
     unsure: Bool[np.ndarray, " n"] = probabilities.max(axis=1) < minimum_confidence
     return unsure
+
+
+def check_confidence(minimum_confidence: float) -> None:
+    if not 0 <= minimum_confidence <= 1:
+        raise RecipeError(f"minimum confidence is {minimum_confidence}; expected 0..1")
 
 
 def fit_accuracy(labels: Labels, probabilities: Probabilities, direction: Offsets) -> tuple[float, float]:

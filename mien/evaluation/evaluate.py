@@ -12,11 +12,11 @@ from mien.data.votes import load_votes
 from mien.emotions import Indices, Probabilities
 from mien.errors import DataError, RecipeError
 from mien.evaluation.annotators import measure_votes
-from mien.evaluation.calibration import Calibration, fit_calibration
+from mien.evaluation.calibration import Calibration, check_confidence, fit_calibration, uncertain
 from mien.evaluation.corruptions import CORRUPTIONS, corrupt
-from mien.evaluation.metrics import measure
+from mien.evaluation.metrics import measure, wilson
 from mien.evaluation.plots import History
-from mien.evaluation.report import CalibrationEffect, Extras, Picture, Report, build_report
+from mien.evaluation.report import Answered, CalibrationEffect, Extras, Picture, Report, build_report
 from mien.evaluation.views import VIEWS, Classifier, look_at
 
 PROTOCOLS = {
@@ -24,6 +24,7 @@ PROTOCOLS = {
     "official": "PrivateTest tests, PublicTest validates",
 }
 STRONGEST = 5
+VERIFIED = ("images", "accuracy", "macro_f1", "balanced_accuracy", "nll", "ece")
 Explainer = Callable[[Dataset, Probabilities], Mapping[str, Picture]]
 
 
@@ -51,19 +52,24 @@ def evaluate(
     votes: Path | None = None,
     operating_point: str | None = None,
     views: str = "single",
+    minimum_confidence: float | None = None,
+    fer2013_csv: Path | None = None,
     explain: Explainer | None = None,
     provenance: Mapping[str, Any],
     history: History = (),
 ) -> Report:
     """Judge `classifier` on the test images of `protocol`, on those alone that occur nowhere else if so asked.
 
-    The headline figures are the classifier's own, or those at an operating point of its calibration, which
-    is fitted on validation alone and reported beside them. model, data: their names, for a reader. views: one of VIEWS;
-    more than a single one is test-time augmentation. corruptions: predict the test images 45 times more, corrupted.
-    votes: a file of FER+ votes. explain: draws pictures of what the classifier looks at.
-    provenance: whatever else pins the figures down.
+    The headline figures are the classifier's own, or those at an operating point of its calibration, which is fitted on
+    validation alone and reported beside them. model, data: their names, for a reader. views: one of VIEWS; more than a
+    single one is test-time augmentation. corruptions: predict the test images 45 times more, corrupted. votes,
+    fer2013_csv: a file of FER+ votes, and what places its rows, as in `load_votes`. minimum_confidence: 0..1, below
+    which an image counts as uncertain; reported beside the headline, which is of all images. explain: draws pictures of
+    what the classifier looks at. provenance: whatever else pins the figures down.
     """
     check_views(views)
+    if minimum_confidence is not None:
+        check_confidence(minimum_confidence)
     classifier = look_at(classifier, views)
     parts = choose_parts(splits, protocol)
     distinct = np.setdiff1d(np.arange(len(parts.test)), seen_before(splits, parts))
@@ -88,6 +94,7 @@ def evaluate(
                 "meaning": PROTOCOLS[protocol],
                 "without_duplicates": without_duplicates,
                 "operating_point": operating_point,
+                "minimum_confidence": minimum_confidence,
                 "selection": "the epoch with the lowest validation loss",
                 "views": views,
                 "test_time_augmentation": VIEWS[views],
@@ -108,7 +115,12 @@ def evaluate(
             ),
             duplicates={"test images that equal a training or validation image": len(parts.test) - len(distinct)},
             corruptions=measure_corruptions(classifier, test) if corruptions else None,
-            votes=measure_votes(load_votes(votes, test), probabilities, classes=test.classes) if votes else None,
+            votes=measure_votes(load_votes(votes, test, fer2013_csv=fer2013_csv), probabilities, classes=test.classes)
+            if votes
+            else None,
+            answered=measure_answered(test, probabilities, minimum_confidence=minimum_confidence)
+            if minimum_confidence is not None
+            else None,
             explanations=explain(test, probabilities) if explain else None,
         ),
     )
@@ -130,6 +142,14 @@ def calibrate(classifier: Classifier, splits: Splits) -> Calibration:
     counts = splits.train.counts()
     priors = tuple((counts / counts.sum()).tolist())
     return fit_calibration(splits.validation.labels, classifier.predict(splits.validation.images), priors=priors)
+
+
+def measure_answered(test: Dataset, probabilities: Probabilities, *, minimum_confidence: float) -> Answered:
+    """How many test images are uncertain, and how often the classifier is right on the rest."""
+    sure = ~uncertain(probabilities, minimum_confidence=minimum_confidence)
+    right = probabilities.argmax(axis=1) == test.labels
+    accuracy = wilson(int((right & sure).sum()), int(sure.sum()))
+    return Answered(minimum_confidence, int((~sure).sum()), accuracy)
 
 
 def measure_corruptions(classifier: Classifier, test: Dataset) -> dict[str, list[float]]:
@@ -154,11 +174,29 @@ def verify(claimed: Mapping[str, Any], found: Report) -> list[str]:
         for name, said in claimed["provenance"]["evaluation"].items()
         if name.endswith("sha256") and said != evaluation[name]
     ]
-    now = found.figures.to_dict()
-    for name in ("images", "accuracy", "macro_f1", "balanced_accuracy", "nll", "ece"):
-        before, after = (
-            value["value"] if isinstance(value, dict) else value for value in (claimed["figures"][name], now[name])
-        )
-        if not np.isclose(before, after, rtol=0, atol=1e-4):
-            faults.append(f"{name} is {after:.4f}; the report says {before:.4f}")
+    before, now = headline(claimed), headline(found.to_dict())
+    for name, said in before.items():
+        is_now = now.get(name)
+        if said is None or is_now is None:
+            same = said is is_now
+        else:
+            same = bool(np.isclose(said, is_now, rtol=0, atol=1e-4))
+        if not same:
+            faults.append(f"{name} is {in_digits(is_now)}; the report says {in_digits(said)}")
     return faults
+
+
+def headline(report: Mapping[str, Any]) -> dict[str, int | float | None]:
+    """The figures of a report that another evaluation must bear out; None is one that is not defined."""
+    answered = report.get("answered") or {}
+    figures = {
+        **{name: report["figures"][name] for name in VERIFIED},
+        **{f"answered {name}": answered[name] for name in ("uncertain", "accuracy") if name in answered},
+    }
+    return {name: figure["value"] if isinstance(figure, Mapping) else figure for name, figure in figures.items()}
+
+
+def in_digits(figure: float | None) -> str:
+    if figure is None:
+        return "undefined"
+    return f"{figure:.4f}" if isinstance(figure, float) else str(figure)

@@ -28,6 +28,7 @@ from mien.files import replacing, write_json, write_text
 
 FORMAT = 1  # of report.json: raised when a reader of the old one would misread the new one
 MISTAKES = 24  # pictures of the most confident mistakes
+MOST_PRINTED = 12  # classes whose confusion matrix a terminal has room for
 CONFUSIONS = 3  # classes that a class is most often taken for
 
 Picture = UInt8[np.ndarray, "height width *channels"]  # 0..255: grey, or red, green and blue
@@ -65,6 +66,19 @@ class CalibrationEffect:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """What becomes of the images where the model may say that it is uncertain.
+
+    uncertain: how many have less than `minimum_confidence`, 0..1, in their likeliest class. accuracy: of the others,
+    with Wilson's interval; None where there are none.
+    """
+
+    minimum_confidence: float
+    uncertain: int
+    accuracy: Estimate | None
+
+
+@dataclass(frozen=True)
 class VoteFigures:
     """Predictions against many annotators' votes on an image.
 
@@ -92,6 +106,7 @@ class Extras:
     duplicates: Mapping[str, int] | None = None
     explanations: Mapping[str, Picture] | None = None
     votes: VoteFigures | None = None
+    answered: Answered | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The parts that are there, pictures by their captions alone."""
@@ -102,6 +117,7 @@ class Extras:
             "duplicates": self.duplicates,
             "explanations": self.explanations and list(self.explanations),
             "votes": self.votes and asdict(self.votes),
+            "answered": self.answered and asdict(self.answered),
         }
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -158,13 +174,16 @@ class Report:
         return {name: plain(part) for name, part in parts.items()}
 
     def print(self, console: Console) -> None:
-        """Print the headline, the table of classes and the confusion matrix."""
+        """Print the headline, the table of classes and, where a terminal has the room, the confusion matrix."""
         figures = self.figures
         console.print(Text(f"{self.model} on {self.data}, {self.protocol} protocol, {figures.images:,} images"))
         for name, estimate in (("accuracy", figures.accuracy), ("macro-F1", figures.macro_f1)):
             console.print(f"[bold]{name} {percent(estimate)}[/] {bounds(estimate)}")
+        if answered := self.extras.answered:
+            console.print(Text(answered_in_words(answered, figures.images)))
         console.print(class_table(figures))
-        console.print(confusion_table(figures))
+        if len(figures.classes) <= MOST_PRINTED:
+            console.print(confusion_table(figures))
 
     def save(self, folder: Path) -> None:
         """Write report.json, report.html, model-card.md, predictions.npz, confusion.png and any history.png to `folder`.
@@ -267,6 +286,17 @@ def describe_calibration(calibration: CalibrationEffect) -> dict[str, Any]:
     }
 
 
+def answered_in_words(answered: Answered, images: int) -> str:
+    """What a minimum confidence costs and brings."""
+    sentence = (
+        f"{answered.uncertain:,} of {images:,} faces ({answered.uncertain / images:.1%}) are uncertain: "
+        f"less than {answered.minimum_confidence:g} in their likeliest class"
+    )
+    if answered.accuracy is None:
+        return f"{sentence}; none is left to answer"
+    return f"{sentence}; accuracy on the rest {percent(answered.accuracy)} {bounds(answered.accuracy)}"
+
+
 def class_table(figures: Figures) -> Table:
     table = Table("class", box=SIMPLE_HEAD)
     for heading in ("precision", "recall", "F1", "images"):
@@ -326,7 +356,7 @@ def pages() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(percent=percent, bounds=bounds, data_uri=data_uri)
+    environment.filters.update(percent=percent, bounds=bounds, data_uri=data_uri, answered_in_words=answered_in_words)
     return environment
 
 

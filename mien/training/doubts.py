@@ -11,7 +11,8 @@ from jaxtyping import Float64
 from rich.console import Console
 
 from mien.data.dataset import TEST, TRAINING, Dataset, image_hashes
-from mien.data.splits import Splits, split, stratified_groups
+from mien.data.groups import stratified_groups
+from mien.data.splits import Splits, split
 from mien.emotions import Labels, Probabilities
 from mien.errors import DataError, RecipeError, RunError
 from mien.evaluation.doubts_page import Doubt

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mien.data.dataset import Dataset, untracked
+from mien.data.dataset import Dataset, locate, untracked
 from mien.data.fetch import DRAWN, fetch, open_data
 from mien.data.splits import Splits, split
 from mien.data.votes import load_votes
@@ -57,15 +57,28 @@ def start_run(
         raise RecipeError(f"targets is {recipe.targets!r}, but none were given; expected {WHENCE[recipe.targets]}")
     source = name_source(data)
     dataset = open_data(source, skip_bad=skip_bad, track=track)
+    check_classes(recipe, dataset.classes)
     splits = split(dataset, validation_share=recipe.validation_share, seed=recipe.split_seed)
     path = out or new_run_path(Path("runs"), recipe)
-    facts = {"data": source, "skip_bad": skip_bad, "skipped": list(dataset.skipped), **splits.to_dict()}
+    said = {"skipped": list(dataset.skipped), "notes": list(dataset.notes)}
+    facts = {"data": source, "skip_bad": skip_bad, **said, **splits.to_dict()}
     if votes:
         facts["votes"] = str(votes.resolve())
     if teachers:
         facts["teachers"] = teachers.to_dict(path)
     run = Run.create(path, recipe, split=facts)
     return train_aloud(run, splits, watching, console)
+
+
+def check_classes(recipe: Recipe, classes: tuple[str, ...]) -> None:
+    """Raise RecipeError where `recipe` names a class that the images do not have."""
+    for field in ("oversample", "stronger_classes"):
+        for name in filter(None, getattr(recipe, field).split(",")):
+            if name not in classes:
+                raise RecipeError(
+                    f"{field} names {name!r}; expected a class of these images ({', '.join(classes)}): "
+                    f"give {field}=CLASS, or {field}= for none"
+                )
 
 
 def resume_run(
@@ -102,6 +115,7 @@ def evaluate_run(
     votes: Path | None = None,
     operating_point: str | None = None,
     views: str = "single",
+    minimum_confidence: float | None = None,
     track: Track = untracked,
 ) -> Report:
     """Judge the finished run or the ensemble at `path` on test images.
@@ -109,17 +123,20 @@ def evaluate_run(
     full: under corruptions too, and with pictures that explain one network. views: more than single averages over them.
     """
     judged = open_judged(path)
+    source = data or judged.runs[0].split["data"]
     return evaluate(
         judged.classifier,
-        judged.splits(data=data, track=track),
+        judged.splits(data=source, track=track),
         model=judged.name,
         data=Path(judged.runs[0].split["data"]).name,
         protocol=protocol,
         without_duplicates=without_duplicates,
         corruptions=full,
         votes=votes,
+        fer2013_csv=find_csv(source),
         operating_point=operating_point,
         views=views,
+        minimum_confidence=minimum_confidence,
         explain=partial(explanations, judged.networks[0]) if full and judged.is_single else None,
         provenance={**judged.provenance(), "evaluated with": describe_environment()},
         history=judged.runs[0].history() if judged.is_single else (),
@@ -144,6 +161,7 @@ def verify_report(report: Path, *, data: str | None = None, track: Track = untra
         without_duplicates=settings["without_duplicates"],
         operating_point=settings["operating_point"],
         views=settings["views"],
+        minimum_confidence=settings.get("minimum_confidence"),
         track=track,
     )
     return verify(claimed, found)
@@ -153,9 +171,15 @@ def read_report(path: Path) -> dict[str, Any]:
     """A report.json, or RunError where it is none."""
     try:
         claimed = json.loads(path.read_text(encoding="utf-8"))
-        return {"figures": claimed["figures"], "provenance": claimed["provenance"]}
+        return {"figures": claimed["figures"], "provenance": claimed["provenance"], "answered": claimed.get("answered")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({error!r}); expected a report.json of `mien evaluate`") from error
+
+
+def find_csv(source: str) -> Path | None:
+    """The fer2013.csv that the images come from; None where they come from elsewhere."""
+    path = None if source == DRAWN else locate(Path(source))
+    return path if path and path.is_file() else None
 
 
 def name_source(data: str | None) -> str:
@@ -199,7 +223,7 @@ def find_difficulties(run: Run, train_part: Dataset, console: Console) -> Diffic
 def find_soft_targets(run: Run, train_part: Dataset, console: Console) -> Probabilities | None:
     """For the run's training images: the shares of the classes among votes, or what teachers say out of fold."""
     if "votes" in run.split:
-        votes = load_votes(Path(run.split["votes"]), train_part, partial=True)
+        votes = load_votes(Path(run.split["votes"]), train_part, fer2013_csv=find_csv(run.split["data"]), partial=True)
         return votes.soft_targets(train_part.classes)
     if "teachers" in run.split:
         return Teachers.from_dict(run.split["teachers"]).teach(train_part, console=console)
@@ -256,6 +280,8 @@ def describe_start(run: Run, train_part: Dataset, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for note in run.split.get("notes", ()):
+        console.print(note, highlight=False, soft_wrap=True, markup=False)
     if skipped := run.split["skipped"]:
         console.print(
             f"left out {len(skipped)} bad files or rows, the first: {skipped[0]}", highlight=False, soft_wrap=True

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from mien.data.balance import class_weights
 from mien.data.dataset import TRAINING, Dataset, image_hashes, load_dataset
-from mien.data.splits import find_leaks, split, stratified_groups
+from mien.data.groups import stratified_groups
+from mien.data.splits import find_leaks, split
 from mien.errors import DataError
 
 

@@ -177,9 +177,21 @@ def test_microsofts_rows_are_placed_by_fer2013_csv(microsoft):
     assert votes.counts.tolist() == [list(VOTES[name]) for name in NAMES]
 
 
+def test_fer2013_csv_is_found_beside_microsofts_file(microsoft):
+    votes = load_votes(microsoft[0], blank_images(NAMES))
+    assert votes.counts.tolist() == [list(VOTES[name]) for name in NAMES]
+
+
 def test_microsofts_file_alone_cannot_be_placed(microsoft):
-    with pytest.raises(DataError, match=r"names no image.*fer2013_csv"):
-        load_votes(microsoft[0], blank_images(NAMES))
+    path, fer2013_csv = microsoft
+    fer2013_csv.unlink()
+    with pytest.raises(DataError, match=r"names no image.*expected that file beside it, or as the data"):
+        load_votes(path, blank_images(NAMES))
+
+
+def test_classes_that_nobody_was_asked_about_have_no_votes(votes):
+    with pytest.raises(DataError, match="no votes for 'bored'; expected classes of neutral, happy"):
+        votes.majority(("happy", "bored"))
 
 
 def test_microsofts_file_must_have_the_rows_of_fer2013_csv(microsoft):

@@ -3,8 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mien.data.dataset import PRIVATE, PUBLIC
+from mien.data.dataset import CSV_EMOTIONS, PRIVATE, PUBLIC, SPELLINGS
 from mien.data.splits import Splits, split
+from mien.data.votes import ANSWERS, MICROSOFT_ANSWERS
 from mien.errors import DataError, RecipeError
 from mien.evaluation.evaluate import choose_parts, evaluate, verify
 
@@ -98,6 +99,50 @@ def test_figures_at_an_operating_point_are_the_calibrated_ones(splits):
     assert accurate.figures.nll == own.extras.calibration.after.nll
     assert accurate.extras.calibration.before.nll == own.figures.nll
     assert accurate.provenance["evaluation"]["operating_point"] == "accuracy"
+
+
+def test_microsofts_votes_are_placed_by_the_csv_of_the_images(splits, tmp_path):
+    emotions = [name.split("/")[1] for name in splits.test.names.tolist()]
+    numbers = [CSV_EMOTIONS.index(emotion) for emotion in emotions]
+    votes = [[10 if SPELLINGS.get(answer) == emotion else 0 for answer in ANSWERS] for emotion in emotions]
+    rows = [",".join(["PublicTest", *map(str, counts)]) for counts in votes]
+    path, images = tmp_path / "fer2013new.csv", tmp_path / "faces.csv"
+    path.write_text("\n".join([",".join(["Usage", *MICROSOFT_ANSWERS]), *rows]))
+    images.write_text("\n".join(["emotion,pixels,Usage", *(f"{number},0,PublicTest" for number in numbers)]))
+    report = judge(splits, votes=path, fer2013_csv=images)
+    assert report.extras.votes.accuracy.value == pytest.approx(report.figures.accuracy.value)
+    with pytest.raises(DataError, match="expected that file beside it"):
+        judge(splits, votes=path)
+
+
+def test_uncertain_faces_are_counted_and_the_rest_judged(splits):
+    probabilities = Guess().predict(splits.test.images)
+    middle = float(np.median(probabilities.max(axis=1)))
+    answered = judge(splits, minimum_confidence=middle).extras.answered
+    sure = probabilities.max(axis=1) >= middle
+    assert answered.uncertain == (~sure).sum() > 0
+    right = probabilities[sure].argmax(axis=1) == splits.test.labels[sure]
+    assert answered.accuracy.value == pytest.approx(right.mean())
+    assert judge(splits).extras.answered is None
+    nobody = judge(splits, minimum_confidence=1.0).extras.answered
+    assert (nobody.uncertain, nobody.accuracy) == (len(splits.test), None)
+
+
+def test_a_report_that_miscounts_uncertain_faces_does_not_hold(splits):
+    claimed = judge(splits, minimum_confidence=0.3).to_dict()
+    assert claimed["provenance"]["evaluation"]["minimum_confidence"] == 0.3
+    found = judge(splits, minimum_confidence=0.3)
+    assert verify(claimed, found) == []
+    count = claimed["answered"]["uncertain"]
+    claimed["answered"]["uncertain"] = count + 1
+    assert verify(claimed, found) == [f"answered uncertain is {count}; the report says {count + 1}"]
+
+
+def test_a_confidence_out_of_range_is_one_line_before_anything_is_predicted(splits):
+    guess = Guess()
+    with pytest.raises(RecipeError, match=r"minimum confidence is 1\.5; expected 0\.\.1"):
+        evaluate(guess, splits, model="guess", data="drawn", provenance={}, minimum_confidence=1.5)
+    assert guess.shown == []
 
 
 def test_corruptions_are_measured_at_every_strength(splits):

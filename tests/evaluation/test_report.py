@@ -19,6 +19,7 @@ from mien.evaluation import report as reporting
 from mien.evaluation.metrics import Estimate, measure
 from mien.evaluation.report import (
     MISTAKES,
+    Answered,
     CalibrationEffect,
     Extras,
     Report,
@@ -62,6 +63,7 @@ def make_extras(report: Report) -> Extras:
         duplicates={"copies of a training image": 567},
         explanations={"mean map, happy": np.full((48, 48, 3), 9, np.uint8), "grey": np.zeros((24, 24), np.uint8)},
         votes=VoteFigures(70, Estimate(0.7, 0.6, 0.8), 0.5, {"all agree": Estimate(0.9, 0.8, 1.0)}),
+        answered=Answered(0.6, 14, Estimate(0.75, 0.65, 0.85)),
     )
 
 
@@ -135,6 +137,31 @@ def test_report_json_says_what_the_report_says(full: Report, saved: Path):
     assert (read["model"], read["data"], read["protocol"]) == ("baseline", "FER2013", "kaggle")
     assert read["history"] == HISTORY
     assert np.trace(read["figures"]["confusion"]) / 70 == pytest.approx(read["figures"]["accuracy"]["value"])
+
+
+def test_what_a_minimum_confidence_costs_and_brings_is_said(full: Report, saved: Path):
+    words = "14 of 70 faces (20.0%) are uncertain: less than 0.6 in their likeliest class"
+    said = f"{words}; accuracy on the rest 75.0% (65.0–85.0)"
+    assert said in Page((saved / "report.html").read_text()).text
+    assert said in printed(full, width=200)
+    assert "uncertain" not in printed(make_report())
+    nobody = make_report(extras=Extras(answered=Answered(1.0, 70, None)))
+    assert "70 of 70 faces (100.0%) are uncertain" in printed(nobody, width=200)
+    assert "none is left to answer" in printed(nobody, width=200)
+
+
+def test_many_classes_are_printed_without_their_matrix():
+    names = tuple(f"class {number}" for number in range(50))
+    labels = np.arange(100) % 50
+    dataset = Dataset(
+        np.zeros((100, 48, 48, 1), np.uint8), labels, labels.astype(str), np.full(100, "Test"), classes=names
+    )
+    probabilities = np.full((100, 50), 1 / 50, np.float32)
+    report = build_report(dataset, probabilities, model="m", data="own", protocol="kaggle", provenance={})
+    text = printed(report)
+    assert "class 49" in text
+    assert "predicted →" not in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_values_that_json_lacks_become_null_or_text():

@@ -6,9 +6,14 @@ from io import StringIO
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
+from mien.data.audit import audit
+from mien.data.dataset import load_dataset
 from mien.errors import MissingExtraError, RecipeError, RunError
+from mien.evaluation.comparison import compare_reports
+from mien.recipes import find_recipe
 from mien.training import judged, session
 from mien.training.ensemble import load_ensemble
 from mien.training.recipe import Recipe
@@ -17,10 +22,11 @@ from mien.training.trackers import read_marks
 from mien.training.trained import load_trained
 from mien.training.trainer import learning_targets
 
+OWN = {"happy": "smile", "surprised": "wow", "neutral": "a blank $look$"}  # an emotion and what it is called here
 RECIPE = Recipe(name="small", model="compact", epochs=2, batch_size=32)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def few_faces(drawn, monkeypatch):
     """`--data drawn` at a tenth of its size."""
     for module in (session, judged):
@@ -32,10 +38,22 @@ def console():
     return Console(file=StringIO(), width=200)
 
 
-def start(path, console, recipe=RECIPE, **options):
-    return session.start_run(recipe, data="drawn", out=path, console=console, **options)
+@pytest.fixture(scope="module")
+def own(drawn, tmp_path_factory):
+    """A flat folder of one's own classes: large pictures in colour."""
+    root = tmp_path_factory.mktemp("own")
+    for row, (image, label) in enumerate(zip(drawn.images, drawn.labels, strict=True)):
+        if (emotion := drawn.classes[label]) in OWN:
+            (root / OWN[emotion]).mkdir(exist_ok=True)
+            Image.fromarray(image[..., 0]).convert("RGB").resize((96, 96)).save(root / OWN[emotion] / f"{row}.png")
+    return root
 
 
+def start(path, console, *, recipe=RECIPE, data="drawn", **options):
+    return session.start_run(recipe, data=data, out=path, console=console, **options)
+
+
+@pytest.mark.usefixtures("few_faces")
 def test_a_resumed_run_goes_on_in_its_trackers(tmp_path, console, monkeypatch, stop_after):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     train = session.train
@@ -62,6 +80,7 @@ def test_a_resumed_run_goes_on_in_its_trackers(tmp_path, console, monkeypatch, s
     assert shown.value == pytest.approx(report.figures.accuracy.value)
 
 
+@pytest.mark.usefixtures("few_faces")
 def test_a_tracker_that_cannot_be_used_leaves_no_folder(tmp_path, console, monkeypatch):
     with pytest.raises(RecipeError, match="no tracker 'tensorbord'; expected some of tensorboard, wandb, mlflow"):
         start(tmp_path / "run", console, shown_in="tensorbord")
@@ -71,8 +90,9 @@ def test_a_tracker_that_cannot_be_used_leaves_no_folder(tmp_path, console, monke
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("few_faces")
 def test_an_ensemble_is_judged_as_a_run_is(tmp_path, console, drawn):
-    runs = [start(tmp_path / str(seed), console, replace(RECIPE, seed=seed)) for seed in (1, 2)]
+    runs = [start(tmp_path / str(seed), console, recipe=replace(RECIPE, seed=seed)) for seed in (1, 2)]
     session.build_ensemble(tuple(run.path for run in runs), out=tmp_path / "both")
     report = session.evaluate_run(tmp_path / "both", views="mirror")
     session.save_report(tmp_path / "both", report, shown_in=())
@@ -91,19 +111,21 @@ def test_an_ensemble_is_judged_as_a_run_is(tmp_path, console, drawn):
     np.testing.assert_allclose(ensemble.predict(drawn.test.images), expected, atol=1e-5)
 
 
+@pytest.mark.usefixtures("few_faces")
 def test_networks_of_several_splits_are_no_ensemble(tmp_path, console):
     start(tmp_path / "one", console)
-    start(tmp_path / "two", console, replace(RECIPE, split_seed=1))
+    start(tmp_path / "two", console, recipe=replace(RECIPE, split_seed=1))
     with pytest.raises(RunError, match="other train and validation images.*same data, split_seed and validation_share"):
         session.build_ensemble((tmp_path / "one", tmp_path / "two"), out=tmp_path / "both")
     with pytest.raises(RunError, match="an ensemble of 1; expected two runs or more"):
         session.build_ensemble((tmp_path / "one",), out=tmp_path / "both")
 
 
+@pytest.mark.usefixtures("few_faces")
 def test_a_student_learns_what_teachers_say_of_images_they_did_not_learn(tmp_path, console, drawn):
     teachers = Teachers((replace(RECIPE, epochs=1), replace(RECIPE, epochs=1, seed=7)), folds=2)
     student = replace(RECIPE, targets="teacher", teacher_share=0.6)
-    run = start(tmp_path / "student", console, student, teachers=teachers)
+    run = start(tmp_path / "student", console, recipe=student, teachers=teachers)
     assert "fold 2 of 2: training small" in console.file.getvalue()
     known = judged.split_of(run).train
     said = Teachers.from_dict(run.split["teachers"]).teach(known, console=console)
@@ -115,9 +137,51 @@ def test_a_student_learns_what_teachers_say_of_images_they_did_not_learn(tmp_pat
     assert session.evaluate_run(run.path).provenance["split"]["teachers"]["folds"] == 2
 
 
+@pytest.mark.usefixtures("few_faces")
 def test_teachers_that_are_not_there_are_asked_for(tmp_path, console):
     with pytest.raises(
         RecipeError, match="targets is 'teacher', but none were given; expected teachers: .*mien distill"
     ):
-        start(tmp_path / "student", console, replace(RECIPE, targets="teacher"))
+        start(tmp_path / "student", console, recipe=replace(RECIPE, targets="teacher"))
     assert not (tmp_path / "student").exists()
+
+
+def test_classes_of_ones_own_travel_from_the_folder_to_every_figure(own, tmp_path, console):
+    classes = tuple(sorted(OWN.values()))
+    run = start(tmp_path / "run", console, data=str(own))
+    said = console.file.getvalue()
+    assert "pictures were made 48×48 and grey" in said
+    assert "there is no test/:" in said
+    assert run.split["notes"] == list(load_dataset(own).notes)
+
+    report = session.evaluate_run(run.path, minimum_confidence=0.5)
+    session.save_report(run.path, report, shown_in=())
+    assert report.figures.classes == classes
+    assert report.figures.images == len(load_dataset(own).test)
+    assert session.verify_report(run.path / "report.json") == []
+    calibration = session.calibrate_run(run.path, priors={"smile": 0.5, "wow": 0.25, "a blank $look$": 0.25})
+    assert calibration.priors == (0.25, 0.5, 0.25)
+    assert run.read_json("calibration.json")["classes"] == list(classes)
+    assert set(audit(load_dataset(own)).class_counts["Test"]) == set(classes)
+
+    other = start(tmp_path / "other", console, recipe=replace(RECIPE, seed=1, epochs=1), data=str(own))
+    session.save_report(other.path, session.evaluate_run(other.path), shown_in=())
+    compared = compare_reports([run.path, other.path])
+    assert set(compared.supports) == set(classes)
+    assert compared.runs[1].multiply_adds == compared.runs[0].multiply_adds > 0
+
+
+@pytest.mark.parametrize(("recipe", "named"), [("improved", "disgusted"), ("stronger_classes", "fearful")])
+def test_a_recipe_that_names_other_classes_is_one_line_and_leaves_no_folder(own, tmp_path, console, recipe, named):
+    with pytest.raises(RecipeError, match=f"names '{named}'; expected a class of these images .*smile, wow") as caught:
+        start(tmp_path / "run", console, recipe=find_recipe(recipe), data=str(own))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_csv_that_votes_follow_is_the_data_itself(tmp_path):
+    (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n")
+    assert (
+        session.find_csv(str(tmp_path)) == session.find_csv(str(tmp_path / "fer2013.csv")) == tmp_path / "fer2013.csv"
+    )
+    assert session.find_csv("drawn") is None
