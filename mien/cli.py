@@ -3,6 +3,8 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from importlib import import_module
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -429,6 +431,21 @@ def choose_backend(backend: str | None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's greetings are not for a reader
     # Off by default on processors without AVX-512; yet there, too, a training step takes two thirds of the time.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    if os.environ["KERAS_BACKEND"] == "tensorflow":
+        import_tensorflow()
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow, which says on standard error that oneDNN is on, whatever the log level."""
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        with suppress(ImportError):  # `extra` says what to install
+            import_module("tensorflow")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def main() -> None:
