@@ -97,7 +97,9 @@ def train_or_go_on(recipe: Recipe, splits: Splits, source: str, path: Path) -> R
     """The finished run at `path`: trained now, gone on with, or found there."""
     known = (path / "recipe.json").exists()
     run = (
-        Run.open(path) if known else Run.create(path, recipe, split={"data": source, "skipped": [], "notes": [], **splits.to_dict()})
+        Run.open(path)
+        if known
+        else Run.create(path, recipe, split={"data": source, "skipped": [], "notes": [], **splits.to_dict()})
     )
     return run if run.finished else train_aloud(run, splits, (), Console(stderr=True))
 

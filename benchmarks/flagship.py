@@ -1,0 +1,101 @@
+"""The trainings behind the shipped models, in order: what is done, what is under way and what comes next.
+
+Run: python benchmarks/flagship.py --data DIR --plan     says which trainings are finished and which is next
+     python benchmarks/flagship.py --data DIR            goes on with the next, and so on, until all are finished
+
+A training that was cut off goes on after its last whole epoch. Runs lie in runs/flagship/. Nothing here reads the test
+set: models are chosen among these by validation, and `mien evaluate` judges the chosen ones once.
+"""
+
+import os
+from argparse import ArgumentParser
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+from rich.console import Console
+from rich.table import Table
+
+from mien.recipes import find_recipe
+from mien.training.recipe import Recipe
+from mien.training.runs import Run
+from mien.training.session import resume_run, start_run
+from mien.training.teachers import Teachers
+
+RUNS = Path("runs") / "flagship"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One run, named after its folder; with teachers it is a distillation, and students of one teacher share its folds."""
+
+    name: str
+    recipe: Recipe
+    teachers: Teachers | None = None
+
+    @property
+    def path(self) -> Path:
+        return RUNS / self.name
+
+    @property
+    def epochs(self) -> int:
+        return len(Run.open(self.path).history()) if self.has_begun else 0
+
+    @property
+    def has_begun(self) -> bool:
+        return (self.path / "recipe.json").exists()
+
+    @property
+    def is_finished(self) -> bool:
+        return self.has_begun and Run.open(self.path).finished
+
+
+def plan() -> tuple[Training, ...]:
+    """From what stands alone to what needs the others."""
+    base, tiny = find_recipe("base"), find_recipe("tiny")
+    teacher = base.override("epochs=60")
+    teachers = Teachers((teacher, teacher.override("seed=43")), folds=3, folder=RUNS / "teachers")
+    return (
+        Training("base-42", base),
+        Training("tiny-42", tiny),
+        Training("tiny-distilled-42", tiny.override("targets=teacher", "name=tiny_distilled"), teachers),
+        Training("base-distilled-42", base.override("targets=teacher", "name=base_distilled"), teachers),
+        Training("base-43", base.override("seed=43")),
+        Training("base-44", base.override("seed=44")),
+    )
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("--data", default=None)
+    parser.add_argument("--plan", action="store_true", help="say what is done and what is next, and train nothing")
+    arguments = parser.parse_args()
+    console = Console(stderr=True)
+    if arguments.plan:
+        show(plan())
+        return
+    for training in plan():
+        if training.is_finished:
+            continue
+        if training.has_begun:
+            resume_run(training.path, data=arguments.data, console=console)
+        else:
+            start_run(
+                training.recipe, data=arguments.data, out=training.path, teachers=training.teachers, console=console
+            )
+
+
+def show(trainings: tuple[Training, ...]) -> None:
+    table = Table("training", "epochs", "state")
+    waiting = iter(("next",))
+    for training in trainings:
+        state = "finished" if training.is_finished else next(waiting, "waits")
+        table.add_row(training.name, f"{training.epochs} of {training.recipe.epochs}", state)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
