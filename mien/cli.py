@@ -7,7 +7,7 @@ from contextlib import suppress
 from importlib import import_module
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from rich.box import SIMPLE_HEAD
@@ -18,6 +18,9 @@ from rich.text import Text
 
 from mien.errors import DataError, MienError, RecipeError, RunError, extra
 from mien.inference.command import predict
+
+if TYPE_CHECKING:
+    from mien.training.export import Export
 
 Data = Annotated[
     str | None,
@@ -252,6 +255,62 @@ def calibrate(run: Path, /, *, priors: str | None = None, data: Data = None) -> 
         from mien.training.session import calibrate_run
     found = calibrate_run(run, priors=parse_priors(priors) if priors else None, data=data, track=track)
     print(f"temperature {found.temperature:.3f}; written: {run / 'calibration.json'}")
+
+
+@app.command
+def export(
+    run: Path,
+    /,
+    *,
+    out: Path | None = None,
+    name: str | None = None,
+    licence: str = "not stated",
+    data: Data = None,
+    json: bool = False,
+) -> None:
+    """Write a finished run as ONNX files for `mien predict`: in float32, with half-precision weights, and in 8 bits.
+
+    Each is compared with the network in Keras on the validation images before it is kept.
+
+    Args:
+        run: The folder that `mien train` printed.
+        out: Where the files go; export/ in the run's folder where none is given.
+        name: Of the files; the recipe's where none is given.
+        licence: Of the model, to be written into the files.
+        json: Print JSON instead of a table.
+    """
+    choose_backend(
+        "tensorflow"
+    )  # Keras' export from JAX or torch lacks operations; a run of any loads under TensorFlow
+    with extra("train"):
+        from mien.training.export import export_run
+    exports = export_run(run, out=out, name=name, licence=licence, data=data, track=track)
+    if json:
+        print(dumps([found.to_dict() for found in exports], indent=2))
+    else:
+        print_exports(exports)
+    refused = [f"{found.path.name}: {found.refused}" for found in exports if found.refused is not None]
+    if refused:
+        raise RunError(f"not written: {'; '.join(refused)}")
+
+
+def print_exports(exports: "Sequence[Export]") -> None:
+    table = Table("file", "MB", "differs by", "same label", "accuracy", "change", box=SIMPLE_HEAD)
+    for found in exports:
+        table.add_row(
+            found.path.name,
+            f"{found.bytes / 1e6:.2f}",
+            f"{found.difference:.1e}",
+            f"{found.agreement:.2%}",
+            f"{found.accuracy:.2%}",
+            f"{found.accuracy_change:+.2%}",
+        )
+    console.print(table)
+    err.print(
+        f"compared with Keras on {exports[0].images:,} validation images; written to: {exports[0].path.parent}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def parse_priors(text: str) -> dict[str, float]:

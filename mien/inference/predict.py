@@ -55,7 +55,7 @@ def predict_sources(
     keep_images: bool = False,
     workers: int | None = None,
     stdin: io.BufferedReader | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Read the faces of each frame of files, folders, globs, videos, webcams ("0") and standard input ("-").
 
     A frame without a face is a Result without faces; a source that cannot be read is a Result with an error, and the

@@ -34,9 +34,10 @@ def predict(model_path, tmp_path, monkeypatch, capfd):
         words = [*arguments] if model == "" else [*arguments, "--model", model or str(model_path)]
         monkeypatch.setattr(sys, "argv", ["mien", "predict", *words])
         (tmp_path / ".stdin").write_bytes(stdin)
-        with (tmp_path / ".stdin").open() as file, pytest.raises(SystemExit) as ended:
-            monkeypatch.setattr(sys, "stdin", file)
-            main()
+        with (tmp_path / ".stdin").open() as file, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", file)
+            with pytest.raises(SystemExit) as ended:
+                main()
         printed = capfd.readouterr()  # what decoders write themselves too
         return ended.value.code or 0, printed.out, printed.err
 
