@@ -15,7 +15,7 @@ from rich.table import Table
 
 from mien.errors import DataError, MienError, RecipeError, RunError, extra
 
-Data = Annotated[str | None, Parameter(name="--data", help="drawn, a folder with a folder a class (in train/ and test/, or not), or fer2013.csv.")]
+Data = Annotated[str | None, Parameter(name="--data", help="drawn, a folder with a folder a class, or fer2013.csv.")]
 Trackers = Annotated[str | None, Parameter(name="--track")]
 
 app = App(

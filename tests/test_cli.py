@@ -131,7 +131,10 @@ def test_recipes_are_listed(tmp_path):
         (["audit", "nowhere"], "nowhere does not exist"),
         (["compare", "run"], "1 run came; expected two or more"),
         (["compare", "run", "nowhere"], "nowhere/report.json does not exist; expected an evaluated run"),
-        (["train", "baseline", "--data", "drawn", "--track", "tensorbord"], "no tracker 'tensorbord'; expected some of"),
+        (
+            ["train", "baseline", "--data", "drawn", "--track", "tensorbord"],
+            "no tracker 'tensorbord'; expected some of",
+        ),
         (["evaluate", "run", "--track", "tensorbord"], "no tracker 'tensorbord'; expected some of"),
         (["calibrate", "run", "--priors", "happy"], "expected class=share"),
         (["calibrate", "run", "--priors", "happy=1"], "expected each of angry, disgusted"),

@@ -55,9 +55,10 @@ def test_a_resumed_run_goes_on_in_its_trackers(tmp_path, console, monkeypatch, s
     def interrupted(recipe, splits, run, *, watchers, **options):
         return train(recipe, splits, run, watchers=(*watchers, stop_after(1)), **options)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(session, "train", interrupted)
-        start(tmp_path / "run", console, shown_in="tensorboard")
+        with pytest.raises(KeyboardInterrupt):
+            start(tmp_path / "run", console, shown_in="tensorboard")
     assert "Go on with: mien train --resume" in console.file.getvalue()
     run = session.resume_run(tmp_path / "run", console=console)
     mark = read_marks(run)["tensorboard"]
@@ -117,6 +118,7 @@ def test_a_recipe_that_names_other_classes_is_one_line_and_leaves_no_folder(own,
 
 
 def test_the_csv_that_votes_follow_is_the_data_itself(tmp_path):
-    (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n")
-    assert session.find_csv(str(tmp_path)) == session.find_csv(str(tmp_path / "fer2013.csv")) == tmp_path / "fer2013.csv"
-    assert session.find_csv("drawn") is None
+    path = tmp_path / "fer2013.csv"
+    path.write_text("emotion,pixels,Usage\n")
+    assert session.find_csv(str(tmp_path)) == session.find_csv(str(path)) == path
+    assert session.find_csv("drawn") is session.find_csv(str(tmp_path / "moved")) is None
