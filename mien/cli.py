@@ -22,12 +22,7 @@ from mien.inference.command import predict
 if TYPE_CHECKING:
     from mien.training.export import Export
 
-Data = Annotated[
-    str | None,
-    Parameter(
-        name="--data", help="drawn, a folder with a folder a class (in train/ and test/, or not), or fer2013.csv."
-    ),
-]
+Data = Annotated[str | None, Parameter(name="--data", help="drawn, a folder with a folder a class, or fer2013.csv.")]
 Trackers = Annotated[str | None, Parameter(name="--track")]
 
 app = App(

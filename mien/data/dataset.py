@@ -212,14 +212,17 @@ def write_cache(path: Path, dataset: Dataset) -> None:
             labels=dataset.labels,
             names=dataset.names,
             usage=dataset.usage,
-            **{name: np.array(getattr(dataset, name), dtype=str) for name in ("classes", "skipped", "notes")},
+            classes=np.array(dataset.classes, dtype=str),
+            skipped=np.array(dataset.skipped, dtype=str),
+            notes=np.array(dataset.notes, dtype=str),
         )
 
 
 def read_cache(path: Path) -> Dataset:
     with np.load(path) as arrays:
-        columns = {name: arrays[name] for name in ("images", "labels", "names", "usage")}
-        return Dataset(**columns, **{name: tuple(arrays[name].tolist()) for name in ("classes", "skipped", "notes")})
+        columns = [arrays[name] for name in ("images", "labels", "names", "usage")]
+        lines = [tuple(arrays[name].tolist()) for name in ("classes", "skipped", "notes")]
+        return Dataset(*columns, *lines)
 
 
 @dataclass(frozen=True)
@@ -313,7 +316,7 @@ def list_images(tree: Tree) -> tuple[list[str], Labels, list[str]]:
 
 
 def own_usage_of(names: Names) -> Names:
-    """ "Test" for what lies in test/, "Training" for the rest."""
+    """Test for what lies in test/, Training for the rest."""
     return np.where(np.char.startswith(names, "test/"), TEST, TRAINING)
 
 
@@ -352,9 +355,7 @@ def carve_test(dataset: Dataset) -> Dataset:
         )
     usage = np.full(len(dataset), TRAINING)
     usage[test] = TEST
-    note = (
-        f"there is no test/: {len(test):,} of {len(dataset):,} pictures are set aside for testing, the same every time"
-    )
+    note = f"there is no test/: {len(test):,} of {len(dataset):,} pictures are set aside to test on, always the same"
     # In the order of a tree with both parts.
     order = np.argsort(usage == TEST, kind="stable")
     return replace(dataset, usage=usage, notes=(*dataset.notes, note)).take(order)

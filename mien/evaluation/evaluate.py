@@ -175,19 +175,15 @@ def verify(claimed: Mapping[str, Any], found: Report) -> list[str]:
         if name.endswith("sha256") and said != evaluation[name]
     ]
     before, now = headline(claimed), headline(found.to_dict())
-    for name, said in before.items():
-        is_now = now.get(name)
-        if said is None or is_now is None:
-            same = said is is_now
-        else:
-            same = bool(np.isclose(said, is_now, rtol=0, atol=1e-4))
-        if not same:
-            faults.append(f"{name} is {in_digits(is_now)}; the report says {in_digits(said)}")
-    return faults
+    return faults + [
+        f"{name} is {in_digits(now.get(name))}; the report says {in_digits(said)}"
+        for name, said in before.items()
+        if not alike(said, now.get(name))
+    ]
 
 
-def headline(report: Mapping[str, Any]) -> dict[str, int | float | None]:
-    """The figures of a report that another evaluation must bear out; None is one that is not defined."""
+def headline(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a report that another evaluation must bear out, by name; None is one that is not defined."""
     answered = report.get("answered") or {}
     figures = {
         **{name: report["figures"][name] for name in VERIFIED},
@@ -196,7 +192,13 @@ def headline(report: Mapping[str, Any]) -> dict[str, int | float | None]:
     return {name: figure["value"] if isinstance(figure, Mapping) else figure for name, figure in figures.items()}
 
 
-def in_digits(figure: float | None) -> str:
+def alike(said: Any, now: Any) -> bool:
+    if said is None or now is None:
+        return said is now
+    return bool(np.isclose(said, now, rtol=0, atol=1e-4))
+
+
+def in_digits(figure: Any) -> str:
     if figure is None:
         return "undefined"
     return f"{figure:.4f}" if isinstance(figure, float) else str(figure)

@@ -24,8 +24,8 @@ from mien.evaluation.evaluate import calibrate
 from mien.files import replacing, write_json
 from mien.inference.classifier import FORMAT, Classifier, load
 from mien.models import build_network
+from mien.training.judged import split_of
 from mien.training.runs import Run
-from mien.training.session import split_of
 from mien.training.trained import TrainedNetwork, load_trained
 
 OPSET = 17  # the newest that tf2onnx and every ONNX Runtime from 1.12 know

@@ -178,8 +178,10 @@ def read_report(path: Path) -> dict[str, Any]:
 
 def find_csv(source: str) -> Path | None:
     """The fer2013.csv that the images come from; None where they come from elsewhere."""
-    path = None if source == DRAWN else locate(Path(source))
-    return path if path and path.is_file() else None
+    if source == DRAWN or not Path(source).exists():
+        return None
+    path = locate(Path(source))
+    return path if path.is_file() else None
 
 
 def name_source(data: str | None) -> str:

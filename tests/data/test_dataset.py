@@ -292,7 +292,7 @@ def test_without_parts_a_test_part_is_carved_and_copies_stay_together(tmp_path):
     loaded = load_dataset(root)
     assert loaded.test.counts()[1:].tolist() == [2, 2]
     assert set(image_hashes(loaded.test.images)).isdisjoint(image_hashes(loaded.training.images))
-    assert loaded.notes[1].startswith(f"there is no test/: {len(loaded.test)} of 36 pictures are set aside")
+    assert loaded.notes[1].startswith(f"there is no test/: {len(loaded.test)} of 36 pictures are set aside to test on")
     assert set(loaded.usage) == {TRAINING, TEST}
     assert np.all(np.diff(loaded.usage == TEST) >= 0)
     assert same(load_dataset(root), loaded)

@@ -180,8 +180,7 @@ def test_a_recipe_that_names_other_classes_is_one_line_and_leaves_no_folder(own,
 
 
 def test_the_csv_that_votes_follow_is_the_data_itself(tmp_path):
-    (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n")
-    assert (
-        session.find_csv(str(tmp_path)) == session.find_csv(str(tmp_path / "fer2013.csv")) == tmp_path / "fer2013.csv"
-    )
-    assert session.find_csv("drawn") is None
+    path = tmp_path / "fer2013.csv"
+    path.write_text("emotion,pixels,Usage\n")
+    assert session.find_csv(str(tmp_path)) == session.find_csv(str(path)) == path
+    assert session.find_csv("drawn") is session.find_csv(str(tmp_path / "moved")) is None
