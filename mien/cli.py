@@ -117,8 +117,11 @@ def evaluate(
 ) -> None:
     """Judge a finished run on the test images, and write report.json, report.html and pictures into its folder.
 
+    A model is judged as `mien predict` uses it, with onnxruntime alone; its report goes to NAME-report/.
+
     Args:
-        run: The folder that `mien train` or `mien ensemble` printed; with --verify, the report.json in it.
+        run: The folder that `mien train` or `mien ensemble` printed, an ONNX file, or the name of a model that comes
+            with mien; with --verify, a report.json.
         protocol: kaggle (all test images) or official (FER2013's PrivateTest alone, calibrated on PublicTest).
         without_duplicates: Leave out test images that equal a training image.
         full: Also under 45 corruptions, and with pictures of what the network looks at.
@@ -130,31 +133,46 @@ def evaluate(
         verify: Evaluate again as the report says it was done, and say whether it holds.
         json: Print report.json instead of tables.
     """
-    choose_backend(None)
-    with extra("train"):
-        from mien.training.session import choose_trackers, evaluate_run, save_report, verify_report
+    with extra("evaluate"):
+        from mien.evaluation.model_file import evaluate_file, is_about_model, is_model, verify_file
     if verify:
-        report_verdict(run, verify_report(run, data=data, track=track))
+        if is_about_model(run):
+            faults = verify_file(run, data=data, track=track)
+        else:
+            faults = training_session().verify_report(run, data=data, track=track)
+        report_verdict(run, faults)
         return
-    shown_in = choose_trackers(run, trackers)  # first: a name or a package may be missing
-    report = evaluate_run(
-        run,
-        data=data,
-        protocol=protocol,
-        without_duplicates=without_duplicates,
-        full=full,
-        votes=votes,
-        operating_point=operating_point,
-        views=views,
-        minimum_confidence=min_confidence,
-        track=track,
-    )
-    save_report(run, report, shown_in=shown_in)
+    settings: dict[str, Any] = {
+        "data": data,
+        "protocol": protocol,
+        "without_duplicates": without_duplicates,
+        "votes": votes,
+        "operating_point": operating_point,
+        "views": views,
+        "minimum_confidence": min_confidence,
+        "track": track,
+    }
+    if is_model(run):
+        report, folder = evaluate_file(str(run), corruptions=full, **settings), Path(f"{run.stem}-report")
+        report.save(folder)
+    else:
+        session, folder = training_session(), run
+        shown_in = session.choose_trackers(run, trackers)  # first: a name or a package may be missing
+        report = session.evaluate_run(run, full=full, **settings)
+        session.save_report(run, report, shown_in=shown_in)
     if json:
         print(dumps(report.to_dict(), indent=2, allow_nan=False, ensure_ascii=False))
     else:
         report.print(console)
-        err.print(f"written: {run / 'report.html'}", highlight=False, soft_wrap=True)
+        err.print(f"written: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def training_session() -> Any:
+    """The module that trains and judges runs; importing Keras takes seconds, so only whoever needs it does."""
+    choose_backend(None)
+    with extra("train"):
+        from mien.training import session
+    return session
 
 
 def report_verdict(report: Path, faults: list[str]) -> None:

@@ -1,5 +1,6 @@
 """A classifier and splits in, a Report out: the one place where the test set is read."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from mien.data.dataset import PRIVATE, PUBLIC, Dataset
 from mien.data.splits import Splits, find_leaks
 from mien.data.votes import load_votes
 from mien.emotions import Indices, Probabilities
-from mien.errors import DataError, RecipeError
+from mien.errors import DataError, RecipeError, RunError
 from mien.evaluation.annotators import measure_votes
 from mien.evaluation.calibration import Calibration, check_confidence, fit_calibration, uncertain
 from mien.evaluation.corruptions import CORRUPTIONS, corrupt
@@ -161,6 +162,15 @@ def measure_corruptions(classifier: Classifier, test: Dataset) -> dict[str, list
         ]
         for name in CORRUPTIONS
     }
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A report.json, or RunError where it is none."""
+    try:
+        claimed = json.loads(path.read_text(encoding="utf-8"))
+        return {"figures": claimed["figures"], "provenance": claimed["provenance"], "answered": claimed.get("answered")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} cannot be read ({error!r}); expected a report.json of `mien evaluate`") from error
 
 
 def verify(claimed: Mapping[str, Any], found: Report) -> list[str]:

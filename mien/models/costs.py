@@ -6,6 +6,11 @@ import keras
 from keras import layers
 
 
+def describe_costs(network: keras.Model) -> dict[str, int]:
+    """Parameters and multiply-adds of one image, as plain JSON values."""
+    return {"parameters": network.count_params(), "multiply_adds": count_multiply_adds(network)}
+
+
 def count_multiply_adds(network: keras.Model) -> int:
     """Multiply-adds of one image's way through convolutions, dense layers and attention.
 

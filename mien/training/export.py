@@ -24,6 +24,7 @@ from mien.evaluation.evaluate import calibrate
 from mien.files import replacing, write_json
 from mien.inference.classifier import FORMAT, Classifier, load
 from mien.models import build_network
+from mien.models.costs import describe_costs
 from mien.training.judged import split_of
 from mien.training.runs import Run
 from mien.training.trained import TrainedNetwork, load_trained
@@ -83,7 +84,7 @@ def export_run(
     for part, images in (("train", splits.train), ("validation", splits.validation)):
         check_images(run, part, images)
     calibration = read_calibration(run, trained.classes) or calibrate(trained, splits)
-    metadata = describe(run, trained.classes, calibration, licence)
+    metadata = describe(run, trained, calibration, licence)
     keras_says = trained.predict(splits.validation.images)
     target = (out or path / "export") / f"{name or run.recipe.name}.onnx"
     exports = []
@@ -128,16 +129,17 @@ def read_calibration(run: Run, classes: tuple[str, ...]) -> Calibration | None:
     return Calibration.from_dict(fields)
 
 
-def describe(run: Run, classes: tuple[str, ...], calibration: Calibration, licence: str) -> dict[str, str]:
+def describe(run: Run, trained: TrainedNetwork, calibration: Calibration, licence: str) -> dict[str, str]:
     """What the file says of itself, as text."""
     hashes = {part: run.split[part]["sha256"] for part in ("train", "validation", "test")}
     return {
         "format": FORMAT,
-        "classes": json.dumps(classes),
+        "classes": json.dumps(trained.classes),
         "calibration": json.dumps(calibration.to_dict()),
         "geometry": GEOMETRY,
         "recipe": json.dumps(run.recipe.to_dict()),
         "hashes": json.dumps({"model.keras": hash_of(run.model_path), **hashes}),
+        "costs": json.dumps(describe_costs(trained.network)),
         "licence": licence,
         "mien": version("mien"),
     }

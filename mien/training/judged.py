@@ -8,7 +8,7 @@ from mien.data.dataset import untracked
 from mien.data.fetch import open_data
 from mien.data.splits import Splits, split
 from mien.emotions import Track
-from mien.models.costs import count_multiply_adds
+from mien.models.costs import describe_costs
 from mien.training.ensemble import FILE, Ensemble, load_ensemble
 from mien.training.runs import Run
 from mien.training.trained import TrainedNetwork, load_trained
@@ -38,12 +38,10 @@ class Judged:
         """What pins its figures down: recipes, costs, split and where each was trained."""
         recipes = [run.recipe.to_dict() for run in self.runs]
         environments = [run.environment for run in self.runs]
+        costs = [describe_costs(each.network) for each in self.networks]
         return {
             "recipe": recipes[0] if self.is_single else {"ensemble": recipes},
-            "costs": {
-                "parameters": sum(each.network.count_params() for each in self.networks),
-                "multiply_adds": sum(count_multiply_adds(each.network) for each in self.networks),
-            },
+            "costs": {name: sum(cost[name] for cost in costs) for name in costs[0]},
             "split": self.runs[0].split,
             "trained with": environments[0] if self.is_single else {"ensemble": environments},
         }

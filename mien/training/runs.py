@@ -1,12 +1,8 @@
 """Run: the folder that one training leaves behind. Every file is complete or absent, so kill -9 costs one epoch at most."""
 
 import csv
-import importlib.metadata
 import json
-import os
-import platform
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +13,7 @@ import keras
 
 from mien.errors import RunError
 from mien.files import replacing, write_json, write_text
+from mien.machine import describe_machine
 from mien.training.recipe import Recipe
 
 Row = dict[str, float]  # one epoch: epoch, accuracy, loss, val_accuracy, val_loss, learning_rate, seconds
@@ -127,47 +124,5 @@ def new_run_path(root: Path, recipe: Recipe) -> Path:
 
 
 def describe_environment() -> dict[str, Any]:
-    """What a figure depends on besides its recipe: versions, backend, hardware, commit and time."""
-    packages = ("mien", "keras", "tensorflow-cpu", "tensorflow", "jax", "torch", "numpy", "pillow")
-    return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "backend": keras.backend.backend(),
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "versions": {name: version for name in packages if (version := installed_version(name))},
-        "git_commit": git_commit(),
-    }
-
-
-def installed_version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def processor() -> str:
-    """The processor's name as the system knows it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def git_commit() -> str | None:
-    """The commit of the source in use, with "+" when files differ from it; None outside a checkout."""
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return described.stdout.strip()
+    """What a figure depends on besides its recipe: Keras' backend, and all that `describe_machine` tells."""
+    return {"backend": keras.backend.backend(), **describe_machine()}

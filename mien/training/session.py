@@ -1,10 +1,8 @@
 """A recipe or a run's folder in, a trained run out: the whole line from pictures to a saved network."""
 
-import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -16,11 +14,12 @@ from mien.emotions import Probabilities, Track
 from mien.errors import RecipeError, RunError
 from mien.evaluation.calibration import Calibration
 from mien.evaluation.doubts_page import Doubt, doubts_page
-from mien.evaluation.evaluate import calibrate, evaluate, verify
+from mien.evaluation.evaluate import calibrate, evaluate, read_report, verify
 from mien.evaluation.report import Report
 from mien.files import write_json, write_text
 from mien.training.curriculum import Difficulties, pilot_difficulties
 from mien.training.doubts import find_doubts, out_of_fold
+from mien.training.ensemble import FILE as ENSEMBLE
 from mien.training.ensemble import Ensemble, check_same_splits, save_ensemble
 from mien.training.explain import explanations
 from mien.training.judged import open_judged, split_of
@@ -102,7 +101,9 @@ def resume_run(
 
 def choose_trackers(path: Path, shown_in: str | None) -> tuple[Tracker, ...]:
     """The trackers that `shown_in` names; where it is None, those that have shown the run at `path` before."""
-    return trackers_of(Run.open(path)) if shown_in is None else trackers(shown_in)
+    if shown_in is None:
+        return () if (path / ENSEMBLE).exists() else trackers_of(Run.open(path))
+    return trackers(shown_in)
 
 
 def evaluate_run(
@@ -165,15 +166,6 @@ def verify_report(report: Path, *, data: str | None = None, track: Track = untra
         track=track,
     )
     return verify(claimed, found)
-
-
-def read_report(path: Path) -> dict[str, Any]:
-    """A report.json, or RunError where it is none."""
-    try:
-        claimed = json.loads(path.read_text(encoding="utf-8"))
-        return {"figures": claimed["figures"], "provenance": claimed["provenance"], "answered": claimed.get("answered")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} cannot be read ({error!r}); expected a report.json of `mien evaluate`") from error
 
 
 def find_csv(source: str) -> Path | None:
@@ -248,7 +240,7 @@ def build_ensemble(
 def calibrate_run(
     path: Path, *, priors: dict[str, float] | None = None, data: str | None = None, track: Track = untracked
 ) -> Calibration:
-    """Fit the calibration of the finished run, or the ensemble, at `path` on its validation images; writes calibration.json there.
+    """Fit the calibration of the finished run or ensemble at `path` on its validation images, and write calibration.json.
 
     priors: share of every class in the population to be read, where it differs from the training images'.
     """

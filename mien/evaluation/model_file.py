@@ -1,0 +1,109 @@
+"""An ONNX file of `mien export`, or the name of a model that comes with mien, in; a Report out, by ONNX Runtime alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mien.data.dataset import untracked
+from mien.data.fetch import open_data
+from mien.data.splits import Splits, split
+from mien.emotions import Track
+from mien.errors import DataError
+from mien.evaluation.evaluate import evaluate, read_report, verify
+from mien.evaluation.report import Report
+from mien.inference.classifier import Classifier, find_model, load, shipped_models
+from mien.machine import describe_machine
+
+
+def evaluate_file(
+    name_or_path: str,
+    *,
+    data: str | None = None,
+    protocol: str = "kaggle",
+    without_duplicates: bool = False,
+    corruptions: bool = False,
+    votes: Path | None = None,
+    operating_point: str | None = None,
+    views: str = "single",
+    minimum_confidence: float | None = None,
+    track: Track = untracked,
+) -> Report:
+    """Judge a model as `mien predict` uses it: with the calibration that its file holds.
+
+    data: FER2013 at hand where none is given, split as the model's training images were. operating_point: of the file's
+    calibration, "accuracy" where none is given. Raises DataError where the classes of the two are not the same.
+    """
+    point = operating_point or "accuracy"
+    classifier = load(name_or_path, operating_point=point)
+    splits = split_for(classifier, data=data, track=track)
+    return evaluate(
+        classifier,
+        splits,
+        model=classifier.name,
+        data=Path(data).name if data else "FER2013",
+        protocol=protocol,
+        without_duplicates=without_duplicates,
+        corruptions=corruptions,
+        votes=votes,
+        views=views,
+        minimum_confidence=minimum_confidence,
+        provenance={
+            "model": {
+                "file": str(find_model(name_or_path)),
+                "sha256": classifier.sha256,
+                "operating_point": point,
+                **{name: parsed(text) for name, text in classifier.metadata.items()},
+            },
+            "costs": parsed(classifier.metadata.get("costs", "{}")),
+            "evaluated with": describe_machine(),
+        },
+    )
+
+
+def verify_file(report: Path, *, data: str | None = None, track: Track = untracked) -> list[str]:
+    """What the report.json of a model claims and a new evaluation of that model does not bear out."""
+    claimed = read_report(report)
+    model, settings = claimed["provenance"]["model"], claimed["provenance"]["evaluation"]
+    found = evaluate_file(
+        model["file"],
+        data=data,
+        protocol=settings["protocol"],
+        without_duplicates=settings["without_duplicates"],
+        operating_point=model["operating_point"],
+        views=settings["views"],
+        minimum_confidence=settings["minimum_confidence"],
+        track=track,
+    )
+    now = found.provenance["model"]["sha256"]
+    changed = [] if now == model["sha256"] else [f"the model is {now[:12]}; the report says {model['sha256'][:12]}"]
+    return [*changed, *verify(claimed, found)]
+
+
+def is_model(name_or_path: Path) -> bool:
+    """Whether this names a model that comes with mien, or an ONNX file; else it is a run's folder."""
+    return name_or_path.suffix == ".onnx" or str(name_or_path) in shipped_models()
+
+
+def is_about_model(report: Path) -> bool:
+    """Whether this report.json judges a model's file; else it judges a run."""
+    return "model" in read_report(report)["provenance"]
+
+
+def split_for(classifier: Classifier, *, data: str | None, track: Track) -> Splits:
+    """The images split as they were when the model was trained: what it was selected on does not test it."""
+    dataset = open_data(data, track=track)
+    if dataset.classes != classifier.classes:
+        raise DataError(
+            f"the images have classes {', '.join(dataset.classes)}; expected {', '.join(classifier.classes)}, as "
+            f"{classifier.name} was trained on"
+        )
+    recipe = parsed(classifier.metadata.get("recipe", "{}"))
+    return split(dataset, validation_share=recipe.get("validation_share", 0.2), seed=recipe.get("split_seed", 42))
+
+
+def parsed(text: str) -> Any:
+    """What the text means as JSON, else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
