@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track as rich_track
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from mien.errors import DataError, MienError, RecipeError, RunError, extra
@@ -430,6 +430,27 @@ def recipes() -> None:
     table = Table("recipe", "what it is", box=SIMPLE_HEAD)
     for name, function in RECIPES.items():
         table.add_row(name, (function.__doc__ or "").partition("\n")[0])
+    console.print(table)
+
+
+@app.command
+def models(*names: str) -> None:
+    """List the networks: parameters, multiply-adds and milliseconds of one face on one core, as ONNX.
+
+    Args:
+        names: Those to list; all where none is given.
+    """
+    choose_backend(None)
+    with extra("train"):
+        from mien.models import MODELS, build_network
+        from mien.models.costs import describe_costs
+        from mien.training.export import milliseconds_per_face
+    table = Table("model", *(Column(name, justify="right") for name in ("parameters", "MACs", "ms")), box=SIMPLE_HEAD)
+    for name in rich_track(names or MODELS, "measuring", console=err, transient=True, disable=not err.is_terminal):
+        network = build_network(name)
+        costs = describe_costs(network)
+        millions = [f"{costs[key] / 1e6:,.1f} M" for key in ("parameters", "multiply_adds")]
+        table.add_row(name, *millions, f"{milliseconds_per_face(network):.2f}")
     console.print(table)
 
 

@@ -5,7 +5,9 @@ import hashlib
 import json
 import logging
 import os
+import statistics
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -22,7 +24,7 @@ from mien.errors import MienError, RunError, extra
 from mien.evaluation.calibration import Calibration
 from mien.evaluation.evaluate import calibrate
 from mien.files import replacing, write_json
-from mien.inference.classifier import FORMAT, Classifier, load
+from mien.inference.classifier import FORMAT, Classifier, load, open_session
 from mien.models import build_network
 from mien.models.costs import describe_costs
 from mien.training.judged import split_of
@@ -98,6 +100,19 @@ def export_run(
                 keep(draft, found, metadata)
             exports.append(found)
     return tuple(exports)
+
+
+def milliseconds_per_face(network: keras.Model, *, rounds: int = 30) -> float:
+    """Median time of one face at a time through `network` as ONNX, on one core."""
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        content = to_onnx(network, Path(folder)).SerializeToString()
+    session = open_session(Path(f"{network.name}.onnx"), content, threads=1, providers=None)
+    face, times = np.zeros((1, SIZE, SIZE, 1), np.uint8), []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        session.run(None, {"image": face})
+        times.append(time.perf_counter() - began)
+    return 1000 * statistics.median(times)
 
 
 def in_float32(run: Run, trained: TrainedNetwork) -> TrainedNetwork:
