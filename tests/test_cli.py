@@ -47,10 +47,11 @@ def test_evaluate_prints_a_table_and_writes_the_report(finished):
 
 
 def test_evaluate_json_is_json_alone_and_equals_the_file(finished):
-    done = mien("evaluate", "run", "--json", cwd=finished)
+    done = mien("evaluate", "run", "--min-confidence", "0.5", "--json", cwd=finished)
     printed = json.loads(done.stdout)
     assert printed == json.loads((finished / "run" / "report.json").read_text())
     assert printed["figures"]["images"] == 700
+    assert printed["answered"]["minimum_confidence"] == 0.5
     assert printed["provenance"]["split"]["validation_images_also_in_train"] == 0
 
 

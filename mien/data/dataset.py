@@ -265,9 +265,10 @@ def is_fer2013(source: Path, folders: Sequence[tuple[str, str]]) -> bool:
 def check_classes(source: Path, classes: tuple[str, ...]) -> None:
     fewest, most = CLASSES
     if not fewest <= len(classes) <= most:
-        few = ", ".join(classes[:3]) + (", …" if len(classes) > 3 else "")
+        number = f"{len(classes)} class{'' if len(classes) == 1 else 'es'}"
+        few = ", ".join((*classes[:3], *(["…"] if len(classes) > 3 else [])))
         raise DataError(
-            f"{source} has {len(classes)} classes{f' ({few})' if few else ''}; expected {fewest} to {most}: "
+            f"{source} has {number}{f' ({few})' if few else ''}; expected {fewest} to {most}: "
             "a folder of images for each, in the folder itself or in train/ and test/"
         )
 
@@ -427,8 +428,11 @@ def load_csv(source: Path, *, skip_bad: bool, track: Track) -> Dataset:
 
 def read_rows(source: Path, *, skip_bad: bool, track: Track) -> tuple[Images, Labels, Labels, Names, list[str]]:
     """Pixels, labels, numbers within part and class, and Usage of every row, in the file's order; a line a bad row."""
-    with source.open(newline="", encoding="utf-8") as file:
-        lines = max(sum(1 for _ in file) - 1, 0)
+    try:
+        with source.open(newline="", encoding="utf-8") as file:
+            lines = max(sum(1 for _ in file) - 1, 0)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source} is no text; expected fer2013.csv, or a folder with a folder a class") from error
     images = np.empty((lines, SIZE, SIZE, 1), np.uint8)
     places: list[tuple[int, int, str]] = []
     counts: Counter[tuple[bool, int]] = Counter()

@@ -126,8 +126,9 @@ class Extras:
 class Report:
     """One evaluation of one model on one test set, and all that is needed to judge it or to repeat it.
 
-    model, data, protocol: their names, for a reader. provenance: nested plain values, whatever pins the figures down.
-    history: a row an epoch with the columns epoch, accuracy, loss, val_accuracy, val_loss, learning_rate that there are.
+    model, data, protocol: their names, for a reader. predictions: for every test image, in order. provenance: nested
+    plain values, whatever pins the figures down. history: a row an epoch with the columns epoch, accuracy, loss,
+    val_accuracy, val_loss, learning_rate that there are.
     """
 
     model: str

@@ -25,8 +25,8 @@ class Run:
 
     recipe.json       every choice                    checkpoints/  the last and the best epoch, with optimizer
     environment.json  versions, hardware, commit      model.keras   the best epoch's network, once training ended
-    split.json        where the data came from        report.*      written by `mien evaluate`
-    history.csv       a row an epoch
+    split.json        where the data came from        report.*, predictions.npz  written by `mien evaluate`
+    history.csv       a row an epoch                  tracking.json              what names the run in each tracker
     """
 
     path: Path

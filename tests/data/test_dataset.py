@@ -209,6 +209,12 @@ def test_csv_without_the_columns_is_refused(tmp_path):
         load_dataset(tmp_path / "fer2013.csv")
 
 
+def test_a_picture_is_no_csv(tmp_path):
+    Image.new("L", (48, 48), 200).save(tmp_path / "face.png")
+    with pytest.raises(DataError, match=r"face\.png is no text; expected fer2013\.csv, or a folder"):
+        load_dataset(tmp_path / "face.png")
+
+
 @pytest.mark.parametrize("name", ["nowhere", "empty"])
 def test_a_source_without_faces_is_refused(tmp_path, name):
     (tmp_path / "empty").mkdir()
@@ -368,7 +374,7 @@ def test_a_class_whose_pictures_are_all_bad_is_left_out_with_them(tmp_path):
     ("classes", "each", "parts", "fault"),
     [
         ((), 1, ("",), "has 0 classes; expected 2 to 50"),
-        (("a",), 5, ("",), r"has 1 classes \(a\); expected 2 to 50"),
+        (("a",), 5, ("",), r"has 1 class \(a\); expected 2 to 50"),
         ([f"class {number}" for number in range(51)], 1, ("",), r"has 51 classes \(class 0, .*, …\); expected 2 to 50"),
         (("a", "b"), 2, ("",), "a has 2 images, too few different ones .* expected 5 or more"),
         (("a", "b"), 0, ("train", "test"), "train/a has no images"),
