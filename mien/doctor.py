@@ -245,7 +245,9 @@ def check_models() -> Iterator[Finding]:
 
     names = shipped_models()
     if not names:
-        yield Finding("models", "note", "none comes with this version", "run: mien export RUN; then predict --model FILE")
+        yield Finding(
+            "models", "note", "none comes with this version", "run: mien export RUN; then predict --model FILE"
+        )
     for name in names:
         try:
             yield Finding(f"model {name}", "ok", f"SHA-256 {load(name, threads=1).sha256[:16]}…")

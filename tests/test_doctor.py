@@ -99,7 +99,9 @@ def test_yunet_that_cannot_be_used_is_a_fault(monkeypatch, tmp_path):
 
 
 def test_a_slow_provider_is_named_where_there_is_a_gpu(monkeypatch):
-    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["AzureExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(
+        "onnxruntime.get_available_providers", lambda: ["AzureExecutionProvider", "CPUExecutionProvider"]
+    )
     monkeypatch.setattr(doctor, "lacks_vnni", lambda: True)
     fine, slow = doctor.check_onnxruntime()
     assert (fine.state, fine.found) == ("ok", "CPUExecutionProvider")
