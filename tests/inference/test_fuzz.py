@@ -91,7 +91,7 @@ def test_a_damaged_picture_is_read_or_refused_in_one_line(classifier, tmp_path, 
             assert all(isinstance(face, Face) for face in faces)
         assert time.monotonic() - began < LONGEST
     assert all(refusal.startswith(str(path)) and "\n" not in refusal for refusal in refusals)
-    assert EACH / 20 < len(refusals)  # the changes do damage
+    assert len(refusals) > EACH / 20  # the changes do damage
 
 
 @pytest.mark.slow
