@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track as rich_track
 from rich.table import Column, Table
 from rich.text import Text
@@ -419,6 +420,27 @@ def oversample(
     training = open_data(data, track=track).training
     write_images(add_copies(training, class_name=class_name, target=to, seed=seed), out)
     print(out)
+
+
+@app.command
+def doctor(*, json: bool = False) -> int:
+    """Say what is installed and at hand, what is missing or slow, and the cure for each; exit code 1 where it is a fault.
+
+    Args:
+        json: Print JSON instead of a table.
+    """
+    from mien.doctor import examine
+
+    findings = examine()
+    if json:
+        print(dumps([finding.to_dict() for finding in findings], indent=2))
+    else:
+        table = Table("", "what", "found", "what to do", box=SIMPLE_HEAD)
+        for finding in findings:
+            mark = {"ok": "[green]ok", "note": "[yellow]note", "fault": "[bold red]fault"}[finding.state]
+            table.add_row(mark, *map(escape, (finding.what, finding.found, finding.cure)))
+        console.print(table)
+    return int(any(finding.state == "fault" for finding in findings))
 
 
 @app.command

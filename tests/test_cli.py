@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from shutil import copytree
 
 import pytest
+from PIL import Image
 
 from mien.cli import main
+from mien.data.drawn import draw_dataset
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("MIEN_DATA", "KAGGLEHUB_CACHE")}
 
@@ -117,6 +120,19 @@ def test_recipes_are_listed(tmp_path):
     assert "baseline" in mien("recipes", cwd=tmp_path).stdout
 
 
+def test_an_exported_run_reads_faces(finished, tmp_path):
+    """From a run to what `mien predict` says of a drawn face, through the file."""
+    pytest.importorskip("tf2onnx")
+    done = mien("export", "run", "--out", tmp_path, "--json", cwd=finished, KERAS_BACKEND="jax")
+    assert done.returncode == 0, done.stderr
+    exports = json.loads(done.stdout)
+    assert [Path(found["path"]).name for found in exports] == ["demo.onnx", "demo-fp16.onnx", "demo-int8.onnx"]
+    Image.fromarray(draw_dataset(training=70, test=7).test.images[0, ..., 0]).save(tmp_path / "face.png")
+    for found in exports:
+        done = mien("predict", "face.png", "--detector", "none", "--model", found["path"], "--jsonl", cwd=tmp_path)
+        assert len(json.loads(done.stdout)["faces"]) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
@@ -128,6 +144,7 @@ def test_recipes_are_listed(tmp_path):
         (["train", "--resume", "nowhere"], "nowhere is no run"),
         (["train", "baseline", "--resume", "nowhere"], "expected no recipe"),
         (["evaluate", "nowhere"], "nowhere is no run"),
+        (["export", "nowhere"], "nowhere is no run"),
         (["evaluate", "run/recipe.json", "--verify"], "expected a report.json"),
         (["audit", "nowhere"], "nowhere does not exist"),
         (["compare", "run"], "1 run came; expected two or more"),
