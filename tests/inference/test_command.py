@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.cli import main
+from mien.cli import main, read_astronaut
 
 os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"  # as mien sets it; FFmpeg asks once, and `clip` comes first here
 LIGHT = ("keras", "tensorflow", "jax", "torch", "sklearn", "scipy", "matplotlib", "jinja2", "kagglehub")
@@ -528,3 +528,11 @@ def test_only_light_packages_are_imported(model_path, tmp_path, astronaut):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=240)
     assert done.stderr == "[]\n"
     assert (tmp_path / "drawn" / "a.jpg").stat().st_mode & stat.S_IFREG
+
+
+@pytest.mark.usefixtures("astronaut")  # skips where scikit-image is missing
+def test_the_demo_reads_a_photo_with_any_model(model_path, tmp_path, capfd):
+    assert read_astronaut(str(model_path), tmp_path / "astronaut.jpg") == tmp_path / "astronaut.jpg"
+    with Image.open(tmp_path / "astronaut.jpg") as drawn:
+        assert drawn.size == (512, 512)
+    assert capfd.readouterr().err.startswith("the astronaut looks ")
