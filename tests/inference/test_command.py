@@ -13,6 +13,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -180,6 +181,20 @@ def test_the_timeline_of_a_video_is_written(predict):
     spans = [json.loads(line) for line in Path("new/t.jsonl").read_text().splitlines()]
     assert sum(span["frames"] for span in spans) == 5
     assert {span["person"] for span in spans} == {1}
+
+
+def test_the_timeline_of_a_video_is_drawn(predict):
+    clip("a<b.avi", 30)
+    assert predict("a<b.avi", "--detector", "none", "--timeline", "t.jsonl")[0] == 0
+    assert predict("a<b.avi", "--detector", "none", "--timeline", "t.svg")[0] == 0
+    spans = [json.loads(line) for line in Path("t.jsonl").read_text().splitlines()]
+    svg = "{http://www.w3.org/2000/svg}"
+    bars = list(ElementTree.parse("t.svg").iter(f"{svg}rect"))
+    said = [bar.find(f"{svg}title").text.split(",")[0] for bar in bars]
+    assert sorted(said) == sorted(span["emotion"] for span in spans)
+    for bar, span in zip(bars, spans, strict=True):
+        assert float(bar.get("x")) == pytest.approx(220 + 760 * span["start"] / 2.9, abs=0.1)
+    assert "a<b.avi #1" in [text.text for text in ElementTree.parse("t.svg").iter(f"{svg}text")]
 
 
 # Bad input: every other source is read, what went wrong is one line that names the source, and the exit code says so.
