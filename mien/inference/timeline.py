@@ -250,10 +250,9 @@ def chart(spans: Sequence[Span]) -> str:
             f'fill="{colour_of(span.emotion, names)}"><title>{said}</title></rect>'
         )
     bottom = ROW * len(rows) + 18
-    parts += [
-        f'<text x="{LABELS + 110 * place}" y="{bottom + ROW}" fill="{colour_of(name, names)}">■ {escape(name)}</text>'
-        for place, name in enumerate(names)
-    ]
+    for place, name in enumerate(names):
+        square = f'<tspan fill="{colour_of(name, names)}">■</tspan>'
+        parts.append(f'<text x="{LABELS + 110 * place}" y="{bottom + ROW}">{square} {escape(name)}</text>')
     parts += [
         f'<text x="{LABELS}" y="{bottom}">0 s</text>',
         f'<text x="{LABELS + BARS - 50}" y="{bottom}">{seconds:.1f} s</text>',
