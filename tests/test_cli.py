@@ -127,7 +127,7 @@ def test_an_exported_run_reads_faces(finished, tmp_path):
     assert done.returncode == 0, done.stderr
     exports = json.loads(done.stdout)
     assert [Path(found["path"]).name for found in exports] == ["demo.onnx", "demo-fp16.onnx", "demo-int8.onnx"]
-    Image.fromarray(draw_dataset(training=70, test=7).test.images[0, ..., 0]).save(tmp_path / "face.png")
+    Image.fromarray(draw_dataset(training=70, test=14).test.images[0, ..., 0]).save(tmp_path / "face.png")
     for found in exports:
         done = mien("predict", "face.png", "--detector", "none", "--model", found["path"], "--jsonl", cwd=tmp_path)
         assert len(json.loads(done.stdout)["faces"]) == 1

@@ -59,7 +59,7 @@ def predict(
         jsonl: Print a line of JSON for each picture or frame.
         csv: Print CSV, a row for each face.
         annotate: Draw what was read: a folder for a picture each, or one new .mp4 for all.
-        timeline: Write who looked how from when to when, in videos: a new file, JSON lines.
+        timeline: Write who looked how from when to when, in videos: a new file of JSON lines, or a chart in .svg.
         threads: How many threads compute; all cores where none are given.
         provider: Of ONNX Runtime, such as CUDAExecutionProvider; the CPU where none is given.
     """

@@ -4,10 +4,12 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from mien.errors import DataError
+from mien.inference.annotate import colour_of
 from mien.inference.classifier import DIGITS, Face
 from mien.inference.media import reason, shown
 from mien.inference.schema import Result, TextFile, readable, to_json
@@ -168,18 +170,18 @@ def draw_timeline(results: Iterable[Result]) -> Iterator[Span]:
 
 @contextmanager
 def open_timeline(path: Path) -> Iterator["TimelineWriter"]:
-    """Write the spans of results to a new file, JSON lines; what is broken off holds the spans up to then.
+    """Write the spans of results to a new file: JSON lines, or a chart where its name ends in .svg.
 
-    Raises DataError where the file exists or cannot be written.
+    What is broken off holds the spans up to then. Raises DataError where the file exists or cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8", buffering=1) as file:
-            writer = TimelineWriter(path, file)
+            writer = ChartWriter(path, file) if path.suffix.lower() == ".svg" else TimelineWriter(path, file)
             try:
                 yield writer
             finally:
-                writer.write(writer.timeline.close())
+                writer.close()
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -199,12 +201,69 @@ class TimelineWriter:
     def add(self, result: Result) -> None:
         self.write(self.timeline.add(result))
 
+    def close(self) -> None:
+        """Write the spans that have not ended."""
+        self.write(self.timeline.close())
+
     def write(self, spans: Iterable[Span]) -> None:
+        self.put("".join(to_json(span.to_dict()) + "\n" for span in spans))
+
+    def put(self, text: str) -> None:
         try:
-            for span in spans:
-                self.file.write(to_json(span.to_dict()) + "\n")
+            self.file.write(text)
         except OSError as error:
             raise cannot_write(self.path, error) from error
+
+
+class ChartWriter(TimelineWriter):
+    """Keeps spans, a few hundred bytes each, and draws them all in the end."""
+
+    def __init__(self, path: Path, file: TextFile) -> None:
+        super().__init__(path, file)
+        self.spans: list[Span] = []
+
+    def write(self, spans: Iterable[Span]) -> None:
+        self.spans += spans
+
+    def close(self) -> None:
+        super().close()
+        self.put(chart(self.spans))
+
+
+LABELS, BARS, ROW = 220, 760, 26  # pixels: of names, of time, of a person
+
+
+def chart(spans: Sequence[Span]) -> str:
+    """Spans as SVG: a row a person, time to the right, and what they looked like in its colour and its title."""
+    rows = list(dict.fromkeys((span.source, span.person) for span in spans))
+    names = sorted({span.emotion for span in spans})
+    seconds = max((span.end for span in spans), default=0.0) or 1.0
+    parts = [
+        f'<text x="4" y="{ROW * row + 17}">{label(source, person)}</text>' for row, (source, person) in enumerate(rows)
+    ]
+    for span in spans:
+        left, right = (LABELS + BARS * at / seconds for at in (span.start, span.end))
+        top = ROW * rows.index((span.source, span.person)) + 3
+        said = f"{escape(span.emotion)}, {span.start:.2f} to {span.end:.2f} s, {span.confidence:.0%}"
+        parts.append(
+            f'<rect x="{left:.1f}" y="{top}" width="{max(1.0, right - left):.1f}" height="{ROW - 6}" '
+            f'fill="{colour_of(span.emotion, names)}"><title>{said}</title></rect>'
+        )
+    bottom = ROW * len(rows) + 18
+    for place, name in enumerate(names):
+        square = f'<tspan fill="{colour_of(name, names)}">■</tspan>'
+        parts.append(f'<text x="{LABELS + 110 * place}" y="{bottom + ROW}">{square} {escape(name)}</text>')
+    parts += [
+        f'<text x="{LABELS}" y="{bottom}">0 s</text>',
+        f'<text x="{LABELS + BARS - 50}" y="{bottom}">{seconds:.1f} s</text>',
+    ]
+    size = f'width="{LABELS + BARS + 10}" height="{bottom + ROW + 10}"'
+    style = 'font-family="sans-serif" font-size="13"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join(parts) + "\n</svg>\n"
+
+
+def label(source: str, person: int) -> str:
+    return escape(f"{shown(Path(source).name)[-22:]} #{person}")
 
 
 class Timeline:

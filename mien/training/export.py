@@ -180,6 +180,7 @@ def to_onnx(network: keras.Model, folder: Path) -> Model:
         import tf2onnx  # noqa: F401 (Keras needs it)
     if keras.backend.backend() != "tensorflow":
         raise RunError(f"Keras computes with {keras.backend.backend()}; expected tensorflow: set KERAS_BACKEND to it")
+    embed_constants(network)
     image = keras.Input((SIZE, SIZE, 1), dtype="uint8", name="image")
     # Keras' Random* layers would run, and batch normalisation learn, without training=False.
     reader = keras.Model(image, network(keras.ops.cast(image, "float32"), training=False))
@@ -188,6 +189,15 @@ def to_onnx(network: keras.Model, folder: Path) -> Model:
     model = onnx.load(folder / "keras.onnx")
     name_ports(model)
     return model
+
+
+def embed_constants(network: keras.Model) -> None:
+    """Hold the constants of Normalization layers as arrays: TensorFlow's would become further inputs of the file."""
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            embed_constants(layer)
+        elif isinstance(layer, keras.layers.Normalization):
+            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
 
 
 def name_ports(model: Model) -> None:

@@ -13,13 +13,14 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from mien.cli import main
+from mien.cli import main, read_astronaut
 
 os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"  # as mien sets it; FFmpeg asks once, and `clip` comes first here
 LIGHT = ("keras", "tensorflow", "jax", "torch", "sklearn", "scipy", "matplotlib", "jinja2", "kagglehub")
@@ -180,6 +181,20 @@ def test_the_timeline_of_a_video_is_written(predict):
     spans = [json.loads(line) for line in Path("new/t.jsonl").read_text().splitlines()]
     assert sum(span["frames"] for span in spans) == 5
     assert {span["person"] for span in spans} == {1}
+
+
+def test_the_timeline_of_a_video_is_drawn(predict):
+    clip("a<b.avi", 30)
+    assert predict("a<b.avi", "--detector", "none", "--timeline", "t.jsonl")[0] == 0
+    assert predict("a<b.avi", "--detector", "none", "--timeline", "t.svg")[0] == 0
+    spans = [json.loads(line) for line in Path("t.jsonl").read_text().splitlines()]
+    svg = "{http://www.w3.org/2000/svg}"
+    bars = list(ElementTree.parse("t.svg").iter(f"{svg}rect"))
+    said = [bar.find(f"{svg}title").text.split(",")[0] for bar in bars]
+    assert sorted(said) == sorted(span["emotion"] for span in spans)
+    for bar, span in zip(bars, spans, strict=True):
+        assert float(bar.get("x")) == pytest.approx(220 + 760 * span["start"] / 2.9, abs=0.1)
+    assert "a<b.avi #1" in [text.text for text in ElementTree.parse("t.svg").iter(f"{svg}text")]
 
 
 # Bad input: every other source is read, what went wrong is one line that names the source, and the exit code says so.
@@ -528,3 +543,11 @@ def test_only_light_packages_are_imported(model_path, tmp_path, astronaut):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=240)
     assert done.stderr == "[]\n"
     assert (tmp_path / "drawn" / "a.jpg").stat().st_mode & stat.S_IFREG
+
+
+@pytest.mark.usefixtures("astronaut")  # skips where scikit-image is missing
+def test_the_demo_reads_a_photo_with_any_model(model_path, tmp_path, capfd):
+    assert read_astronaut(str(model_path), tmp_path / "astronaut.jpg") == tmp_path / "astronaut.jpg"
+    with Image.open(tmp_path / "astronaut.jpg") as drawn:
+        assert drawn.size == (512, 512)
+    assert capfd.readouterr().err.startswith("the astronaut looks ")
