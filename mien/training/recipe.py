@@ -80,7 +80,6 @@ class Recipe:
             self.check(field, getattr(self, field) > 0, "a number above 0")
         for field in ("seed", "frozen_epochs", "focal_gamma", "mixup", "weight_decay", "warmup_epochs", "split_seed"):
             self.check(field, getattr(self, field) >= 0, "a number from 0")
-        self.check("warmup_epochs", self.warmup_epochs < self.epochs, f"fewer than all {self.epochs} epochs")
         if self.average:
             self.check(
                 "precision", self.precision != "mixed_float16", "float32 or mixed_bfloat16 with running averages"

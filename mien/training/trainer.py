@@ -172,7 +172,7 @@ def cosine(recipe: Recipe, learning_rate: float, *, images: int) -> keras.optimi
     steps = math.ceil(images / recipe.batch_size)
     warmup = recipe.warmup_epochs * steps
     return keras.optimizers.schedules.CosineDecay(
-        0.0, recipe.epochs * steps - warmup, warmup_target=learning_rate, warmup_steps=warmup
+        0.0, max(1, recipe.epochs * steps - warmup), warmup_target=learning_rate, warmup_steps=warmup
     )
 
 

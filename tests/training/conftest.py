@@ -25,6 +25,13 @@ def new_run(tmp_path, splits):
     return create
 
 
+@pytest.fixture(autouse=True)
+def forget_networks():
+    """Every graph that Keras ever traced would stay in memory."""
+    yield
+    keras.utils.clear_session()
+
+
 class StopAfter(keras.callbacks.Callback):
     """Ends a training in the middle, as kill -9 would: nothing after it gets to run."""
 

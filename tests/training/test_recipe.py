@@ -56,7 +56,7 @@ def test_any_field_can_be_overridden(assignment, field, value):
 @pytest.mark.parametrize(
     ("assignment", "answer"),
     [
-        ("epoch=3", "there is no choice 'epoch'; expected one of batch_size, class_weights, curriculum"),
+        ("epoch=3", "there is no choice 'epoch'; expected one of average, batch_size, class_weights"),
         ("epochs", "expected field=value"),
         ("epochs=many", "epochs is 'many'; expected a whole number"),
         ("epochs=0", "epochs is 0; expected a whole number from 1"),

@@ -76,10 +76,11 @@ SCHEDULES = {
 }
 
 
-@pytest.mark.parametrize("choices", SCHEDULES.values(), ids=SCHEDULES)
-@pytest.mark.parametrize(("epochs", "batches"), [(0, 2), (1, 0), (3, 3)])
-def test_a_stopped_training_goes_on_as_if_it_had_not(splits, small, new_run, stop_after, choices, epochs, batches):
-    recipe = dataclasses.replace(small, **choices)
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "batches"), [("plateau", 0, 2), ("plateau", 1, 0), ("plateau", 3, 3), ("cosine", 2, 1)]
+)
+def test_a_stopped_training_goes_on_as_if_it_had_not(splits, small, new_run, stop_after, schedule, epochs, batches):
+    recipe = dataclasses.replace(small, **SCHEDULES[schedule])
     whole = train(recipe, splits, new_run(recipe, "whole"))
     stopped = new_run(recipe, "stopped")
     with pytest.raises(KeyboardInterrupt):
@@ -228,16 +229,10 @@ GOLDEN_NORM = 37.1938
 
 
 CHOICES = {
-    "oversampling": {"oversample": "disgusted", "oversample_to": 60},
-    "focal loss": {"loss": "focal"},
-    "label smoothing": {"label_smoothing": 0.1},
+    "oversampling and label smoothing": {"oversample": "disgusted", "oversample_to": 60, "label_smoothing": 0.1},
     "smoothing on focal": {"loss": "focal", "label_smoothing": 0.1},
-    "stronger classes": {"stronger_classes": "fearful,sad"},
-    "one warp": {"one_warp": True},
-    "erasing": {"erasing": 0.5},
-    "mixup": {"mixup": 0.3, "stronger_classes": "sad"},
-    "sgd on a cosine": {"optimizer": "sgd", "schedule": "cosine", "warmup_epochs": 1, "weight_decay": 5e-3},
-    "averaged weights": {"average": 0.9},
+    "stronger classes and mixup": {"stronger_classes": "fearful,sad", "mixup": 0.3},
+    "one warp and erasing": {"one_warp": True, "erasing": 0.5},
     "no augmentation": {"flip": False, "rotation": 0.0, "zoom": 0.0, "shift": 0.0},
 }
 
