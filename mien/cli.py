@@ -293,9 +293,8 @@ def export(
         licence: Of the model, to be written into the files.
         json: Print JSON instead of a table.
     """
-    choose_backend(
-        "tensorflow"
-    )  # Keras' export from JAX or torch lacks operations; a run of any loads under TensorFlow
+    # Keras' export from JAX or torch lacks operations; a run of any loads under TensorFlow.
+    choose_backend("tensorflow")
     with extra("train"):
         from mien.training.export import export_run
     exports = export_run(run, out=out, name=name, licence=licence, data=data, track=track)

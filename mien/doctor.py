@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from importlib.metadata import metadata, requires
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from mien.data.dataset import cache_folder, fingerprint, locate
 from mien.data.fetch import HANDLE
 from mien.errors import DataError
 from mien.inference.faces import YUNET, find_detector, installed_wheels, opencv_faults
+from mien.machine import installed_version
 
 KAGGLE = ("www.kaggle.com", 443)
 PATIENCE = 3.0  # seconds to wait for the network
@@ -55,8 +56,8 @@ def check_packages() -> Iterator[Finding]:
     """What `pip install mien` brings."""
     wanted = [requirement for requirement in requirements() if applies(requirement, extra="")]
     missing = [fault for requirement in wanted if (fault := lack(requirement))]
-    found = ", ".join(f"{requirement.name} {version_of(requirement.name)}" for requirement in wanted)
-    name = f"mien {version_of('mien')}"
+    found = ", ".join(f"{requirement.name} {installed_version(requirement.name)}" for requirement in wanted)
+    name = f"mien {installed_version('mien')}"
     if missing:
         yield Finding(name, "fault", ", ".join(missing), "run: pip install --upgrade --force-reinstall mien")
     else:
@@ -68,7 +69,7 @@ def check_extras() -> Iterator[Finding]:
     for extra in metadata("mien").get_all("Provides-Extra") or []:
         wanted = of_extra(extra)
         missing = [fault for requirement in wanted if (fault := lack(requirement))]
-        found = ", ".join(f"{requirement.name} {version_of(requirement.name)}" for requirement in wanted)
+        found = ", ".join(f"{requirement.name} {installed_version(requirement.name)}" for requirement in wanted)
         what = f"extra {extra}"
         if missing:
             yield Finding(what, "note", ", ".join(missing), f"if you need it, run: pip install 'mien[{extra}]'")
@@ -91,17 +92,9 @@ def of_extra(extra: str) -> list[Requirement]:
     return own + [each for other in added if other.name == "mien" for name in other.extras for each in of_extra(name)]
 
 
-def version_of(package: str) -> str | None:
-    """The version installed, without importing it; None where there is none."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def lack(requirement: Requirement) -> str:
     """What is wrong with the package that is required; nothing where it is here."""
-    installed = version_of(requirement.name)
+    installed = installed_version(requirement.name)
     if installed is None:
         return f"{requirement.name} missing"
     fits = requirement.specifier.contains(installed, prereleases=True)
@@ -137,7 +130,7 @@ def check_onnxruntime() -> Iterator[Finding]:
     import onnxruntime
 
     providers = [name for name in onnxruntime.get_available_providers() if name != "AzureExecutionProvider"]
-    both = [name for name in ("onnxruntime", "onnxruntime-gpu") if version_of(name)]
+    both = [name for name in ("onnxruntime", "onnxruntime-gpu") if installed_version(name)]
     if len(both) > 1:
         cure = "run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
         yield Finding("ONNX Runtime", "note", "onnxruntime and onnxruntime-gpu overwrite each other", cure)
@@ -165,11 +158,11 @@ def lacks_vnni() -> bool:
 def check_training() -> Iterator[Finding]:
     """What Keras would compute with."""
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    named = [f"{name} {version_of(name)}" for name in PARTS.get(backend, ()) if version_of(name)]
+    named = [f"{name} {installed_version(name)}" for name in PARTS.get(backend, ()) if installed_version(name)]
     if "KERAS_BACKEND" in os.environ and not named:
         cure = f"unset KERAS_BACKEND, or set it to one of {', '.join(PARTS)} and install that"
         yield Finding("KERAS_BACKEND", "fault", f"{backend} is not installed", cure)
-    elif version_of("keras") and not has_gpu():
+    elif installed_version("keras") and not has_gpu():
         cure = "train on a computer with an NVIDIA GPU: pip install 'mien[jax]' 'jax[cuda12]'"
         yield Finding("training", "note", f"no GPU: {' '.join(named) or 'Keras'} computes on the CPU", cure)
 

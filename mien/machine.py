@@ -25,6 +25,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def installed_version(package: str) -> str | None:
+    """The version installed, without importing it; None where there is none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -68,7 +68,6 @@ def evaluate(
     which an image counts as uncertain; reported beside the headline, which is of all images. explain: draws pictures of
     what the classifier looks at. provenance: whatever else pins the figures down.
     """
-    check_views(views)
     if minimum_confidence is not None:
         check_confidence(minimum_confidence)
     classifier = look_at(classifier, views)
@@ -127,11 +126,6 @@ def evaluate(
     )
 
 
-def check_views(views: str) -> None:
-    if views not in VIEWS:
-        raise RecipeError(f"views are {views!r}; expected one of {', '.join(VIEWS)}")
-
-
 def seen_before(splits: Splits, parts: Splits) -> Indices:
     """Rows of the test part whose pixels something was learned, chosen or calibrated on."""
     known = (splits.train, splits.validation, parts.validation)
@@ -171,6 +165,13 @@ def read_report(path: Path) -> dict[str, Any]:
         return {"figures": claimed["figures"], "provenance": claimed["provenance"], "answered": claimed.get("answered")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({error!r}); expected a report.json of `mien evaluate`") from error
+
+
+def settings_of(claimed: Mapping[str, Any]) -> dict[str, Any]:
+    """How a saved report was made, as arguments of `evaluate`; one that is older than a setting lacks it."""
+    said = claimed["provenance"]["evaluation"]
+    names = ("protocol", "without_duplicates", "operating_point", "views", "minimum_confidence")
+    return {name: said[name] for name in names if name in said}
 
 
 def verify(claimed: Mapping[str, Any], found: Report) -> list[str]:

@@ -9,7 +9,7 @@ from mien.data.fetch import open_data
 from mien.data.splits import Splits, split
 from mien.emotions import Track
 from mien.errors import DataError
-from mien.evaluation.evaluate import evaluate, read_report, verify
+from mien.evaluation.evaluate import evaluate, read_report, settings_of, verify
 from mien.evaluation.report import Report
 from mien.inference.classifier import Classifier, find_model, load, shipped_models
 from mien.machine import describe_machine
@@ -63,17 +63,9 @@ def evaluate_file(
 def verify_file(report: Path, *, data: str | None = None, track: Track = untracked) -> list[str]:
     """What the report.json of a model claims and a new evaluation of that model does not bear out."""
     claimed = read_report(report)
-    model, settings = claimed["provenance"]["model"], claimed["provenance"]["evaluation"]
-    found = evaluate_file(
-        model["file"],
-        data=data,
-        protocol=settings["protocol"],
-        without_duplicates=settings["without_duplicates"],
-        operating_point=model["operating_point"],
-        views=settings["views"],
-        minimum_confidence=settings["minimum_confidence"],
-        track=track,
-    )
+    model = claimed["provenance"]["model"]
+    settings = {**settings_of(claimed), "operating_point": model["operating_point"]}  # the file's, not a new one's
+    found = evaluate_file(model["file"], data=data, track=track, **settings)
     now = found.provenance["model"]["sha256"]
     changed = [] if now == model["sha256"] else [f"the model is {now[:12]}; the report says {model['sha256'][:12]}"]
     return [*changed, *verify(claimed, found)]

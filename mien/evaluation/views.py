@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from mien.emotions import Images, Probabilities
+from mien.errors import RecipeError
 
 VIEWS = {
     "single": "none: one view of each image",
@@ -39,6 +40,8 @@ class ManyViews:
 
 def look_at(classifier: Classifier, views: str) -> Classifier:
     """`classifier` itself for "single", else one that averages over the views that VIEWS names."""
+    if views not in VIEWS:
+        raise RecipeError(f"views are {views!r}; expected one of {', '.join(VIEWS)}")
     if views == "single":
         return classifier
     return ManyViews(classifier, DIAGONALS if views == "shifts" else DIAGONALS[:1])

@@ -9,7 +9,7 @@ import numpy as np
 
 from mien.emotions import Images, Probabilities
 from mien.errors import RunError
-from mien.evaluation.calibration import Calibration
+from mien.evaluation.calibration import Calibration, from_logits, to_logits
 from mien.files import write_json
 from mien.training.runs import Run
 from mien.training.trained import TrainedNetwork, load_trained
@@ -34,9 +34,7 @@ class Ensemble:
             calibration.apply(member.predict(images))
             for member, calibration in zip(self.members, self.calibrations, strict=True)
         ]
-        product = np.exp(np.mean([np.log(np.maximum(each, 1e-30, dtype=np.float64)) for each in calibrated], axis=0))
-        mean: Probabilities = (product / product.sum(axis=1, keepdims=True)).astype(np.float32)
-        return mean
+        return from_logits(np.mean([to_logits(each) for each in calibrated], axis=0))
 
 
 def save_ensemble(folder: Path, runs: tuple[Run, ...], ensemble: Ensemble) -> None:

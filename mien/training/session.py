@@ -14,7 +14,7 @@ from mien.emotions import Probabilities, Track
 from mien.errors import RecipeError, RunError
 from mien.evaluation.calibration import Calibration
 from mien.evaluation.doubts_page import Doubt, doubts_page
-from mien.evaluation.evaluate import calibrate, evaluate, read_report, verify
+from mien.evaluation.evaluate import calibrate, evaluate, read_report, settings_of, verify
 from mien.evaluation.report import Report
 from mien.files import write_json, write_text
 from mien.training.curriculum import Difficulties, pilot_difficulties
@@ -154,17 +154,7 @@ def save_report(path: Path, report: Report, *, shown_in: tuple[Tracker, ...]) ->
 def verify_report(report: Path, *, data: str | None = None, track: Track = untracked) -> list[str]:
     """What the report.json in a run's folder claims and a new evaluation of that run does not bear out."""
     claimed = read_report(report)
-    settings = claimed["provenance"]["evaluation"]
-    found = evaluate_run(
-        report.parent,
-        data=data,
-        protocol=settings["protocol"],
-        without_duplicates=settings["without_duplicates"],
-        operating_point=settings["operating_point"],
-        views=settings["views"],
-        minimum_confidence=settings.get("minimum_confidence"),
-        track=track,
-    )
+    found = evaluate_run(report.parent, data=data, track=track, **settings_of(claimed))
     return verify(claimed, found)
 
 
