@@ -33,7 +33,7 @@ def measured() -> list[str]:
     lines = ["## Measured", "", INTRODUCTION, "", PREDECESSOR, ""]
     for setting in dict.fromkeys(row["setting"] for row in rows):
         chosen = [row for row in rows if row["setting"] == setting]
-        lines += [f"### {setting}", "", SETTINGS[setting], "", *table(chosen), "", hardware(chosen), ""]
+        lines += [f"### {setting}", "", SETTINGS[setting], "", *ablation_table(chosen), "", hardware(chosen), ""]
     return lines
 
 
@@ -61,7 +61,7 @@ COLUMNS = {
 }
 
 
-def table(rows: list[dict[str, str]]) -> list[str]:
+def ablation_table(rows: list[dict[str, str]]) -> list[str]:
     lines = [f"| recipe | seeds | {' | '.join(COLUMNS.values())} |", "|---" * (2 + len(COLUMNS)) + "|"]
     for name in dict.fromkeys(row["recipe"] for row in rows):
         chosen = [row for row in rows if row["recipe"] == name]
@@ -89,7 +89,99 @@ def read_rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-PAGES = {"cli.md": cli_page, "recipes.md": recipes_page}
+def results_page() -> str:
+    """Every measured figure of benchmarks/results/, a section for each file that is there."""
+    lines = [
+        "# Results",
+        "",
+        "Written by `make docs` from `benchmarks/results/`; each section names what measures it.",
+        "",
+    ]
+    for name, (title, text, columns) in SECTIONS.items():
+        if rows := read_rows(name):
+            lines += [f"## {title}", "", text, "", *plain_table(rows, columns), "", *measured_on(rows), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+SECTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "shipped.csv": (
+        "Models that come with mien",
+        (
+            "`python benchmarks/shipped.py` judges the shipped files with ONNX Runtime alone, calibrated as they come. kaggle: "
+            "all 7,178 test images, validation carved from the training images; official: PrivateTest. Without duplicates: "
+            "test images that occur in training are left out. mirror: test-time augmentation, the image and its mirror "
+            "image. Intervals are 95 %."
+        ),
+        (
+            *("model", "protocol", "without_duplicates", "views", "operating_point", "images"),
+            *("accuracy", "macro_f1", "disgusted_recall", "disgusted_precision", "fearful_recall", "ece", "nll"),
+        ),
+    ),
+    "parity.csv": (
+        "Files against Keras",
+        (
+            "`python benchmarks/parity.py` sets each exported file beside its network in Keras on all test images, "
+            "uncalibrated."
+        ),
+        ("run", "file", "kilobytes", "images", "accuracy", "same_label_as_keras", "largest_difference"),
+    ),
+    "time_to_accuracy.csv": (
+        "Time to accuracy",
+        (
+            "`python benchmarks/time_to_accuracy.py`: epochs until validation reached the goal, times what an epoch takes, "
+            "measured for both in one run."
+        ),
+        (
+            "recipe",
+            "validation_goal",
+            "epochs_to_goal",
+            "seconds_per_epoch",
+            "minutes_to_goal",
+            "test_accuracy",
+            "times_as_soon",
+        ),
+    ),
+    "train_step.csv": (
+        "Training speed",
+        "`make bench` trains the baseline beside the script it grew from, epoch by epoch in turns.",
+        ("what", "unit", "median", "lowest", "highest", "rounds"),
+    ),
+    "predict.csv": (
+        "Reading speed",
+        "`python benchmarks/predict.py` beside the PyPI package fer, in turns, each in a process of its own.",
+        ("side", "what", "cores", "unit", "median", "lowest", "highest", "rounds"),
+    ),
+    "framing.csv": (
+        "Framing",
+        "`python benchmarks/framing.py`: how FER2013's frame lies on the cascades' boxes, and what a crop costs.",
+        ("what", "figure", "value", "faces"),
+    ),
+    "video.csv": (
+        "Long videos",
+        "`python benchmarks/video.py` watches the memory of `mien predict` over a generated video, 640×480.",
+        ("what", "figure", "value"),
+    ),
+}
+INTERVALS = ("accuracy", "macro_f1")
+
+
+def plain_table(rows: list[dict[str, str]], columns: tuple[str, ...]) -> list[str]:
+    lines = [f"| {' | '.join(column.replace('_', ' ') for column in columns)} |", "|---" * len(columns) + "|"]
+    return lines + [f"| {' | '.join(cell(row, column) for column in columns)} |" for row in rows]
+
+
+def cell(row: dict[str, str], column: str) -> str:
+    if column in INTERVALS and f"{column}_low" in row:
+        return f"{row[column]} ({row[f'{column}_low']}–{row[f'{column}_high']})"
+    return row[column]
+
+
+def measured_on(rows: list[dict[str, str]]) -> list[str]:
+    found = {f"{row['processor']}, {row.get('cores', 'all')} cores" for row in rows if "processor" in row}
+    return [f"Measured on: {'; '.join(sorted(found))}."] if found else []
+
+
+PAGES = {"cli.md": cli_page, "recipes.md": recipes_page, "results.md": results_page}
 
 
 def main() -> None:
