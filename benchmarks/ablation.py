@@ -1,7 +1,10 @@
 """What each idea is worth: recipes × seeds in, one row a run in benchmarks/results/ablation.csv.
 
 Run: python benchmarks/ablation.py --data DIR                      every idea on a narrow network, for minutes each
+     python benchmarks/ablation.py --data DIR --setting levers     what the tiny recipe loses without each of its choices
      python benchmarks/ablation.py --data DIR --setting full baseline improved --seeds 42      as the recipes say
+
+An idea is a recipe's name, with any of its choices changed behind it: "tiny mixup=0".
 
 Finished rows are skipped and a stopped training goes on where it was, so the same command may be given again. Runs lie
 in runs/ablation/SETTING/. Test figures are for reporting; whoever chooses among recipes looks at validation alone.
@@ -9,6 +12,7 @@ in runs/ablation/SETTING/. Test figures are for reporting; whoever chooses among
 
 import csv
 import os
+import re
 from argparse import ArgumentParser
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +31,7 @@ from mien.data.fetch import open_data
 from mien.data.splits import Splits, split
 from mien.evaluation.metrics import Figures, measure
 from mien.files import replacing
-from mien.recipes import RECIPES, find_recipe
+from mien.recipes import find_recipe
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
 from mien.training.session import name_source, train_aloud
@@ -48,6 +52,17 @@ IDEAS = (
     "transformer",
     WRONG_ORDER,
 )
+LEVERS = (
+    "tiny",
+    "tiny mixup=0",
+    "tiny erasing=0",
+    "tiny label_smoothing=0",
+    "tiny average=0",
+    "tiny weight_decay=0",
+    "tiny one_warp=false",
+    "tiny rotation=0.1",
+    "tiny optimizer=adam learning_rate=1e-3",
+)
 
 
 def narrow(recipe: Recipe) -> Recipe:
@@ -56,12 +71,18 @@ def narrow(recipe: Recipe) -> Recipe:
     return replace(recipe, model=model, epochs=10, schedule="cosine", warmup_epochs=1, learning_rate=3e-3)
 
 
-SETTINGS: dict[str, Callable[[Recipe], Recipe]] = {"narrow": narrow, "full": lambda recipe: recipe}
+def short(recipe: Recipe) -> Recipe:
+    """The same recipe over a few epochs, with running averages that keep up."""
+    return replace(recipe, epochs=8, warmup_epochs=1, average=min(recipe.average, 0.99), precision="mixed_bfloat16")
+
+
+SETTINGS: dict[str, Callable[[Recipe], Recipe]] = {"narrow": narrow, "levers": short, "full": lambda recipe: recipe}
+DEFAULTS = {"narrow": IDEAS, "levers": LEVERS, "full": IDEAS}
 
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
-    parser.add_argument("ideas", nargs="*", default=IDEAS, choices=[*RECIPES, WRONG_ORDER], metavar="RECIPE")
+    parser.add_argument("ideas", nargs="*", metavar="IDEA")
     parser.add_argument("--data", default=None)
     parser.add_argument("--setting", default="narrow", choices=SETTINGS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44])
@@ -69,21 +90,21 @@ def main() -> None:
     source = name_source(arguments.data)
     dataset = open_data(source)
     for seed in arguments.seeds:
-        for idea in arguments.ideas:
+        for idea in arguments.ideas or DEFAULTS[arguments.setting]:
             if not is_done(idea, arguments.setting, seed):
                 add_row(measure_idea(dataset, source, idea, arguments.setting, seed))
 
 
 def measure_idea(dataset: Dataset, source: str, idea: str, setting: str, seed: int) -> dict[str, object]:
     recipe, splits = prepare(dataset, idea, setting, seed)
-    run = train_or_go_on(recipe, splits, source, RUNS / setting / f"{idea.replace(' ', '-')}-{seed}")
+    run = train_or_go_on(recipe, splits, source, RUNS / setting / f"{re.sub('[ =]', '-', idea)}-{seed}")
     return describe(run, splits, idea, setting)
 
 
 def prepare(dataset: Dataset, idea: str, setting: str, seed: int) -> tuple[Recipe, Splits]:
     """The recipe, and the images it learns from; in the wrong order, validation holds copies of what is learned."""
-    name = "vgg_oversampled" if idea == WRONG_ORDER else idea
-    recipe = replace(SETTINGS[setting](find_recipe(name)), seed=seed)
+    name, *changes = ["vgg_oversampled"] if idea == WRONG_ORDER else idea.split()
+    recipe = replace(SETTINGS[setting](find_recipe(name).override(*changes)), seed=seed)
     if idea != WRONG_ORDER:
         return recipe, split(dataset, validation_share=recipe.validation_share, seed=seed)
     copied = oversample(dataset.training, class_name=recipe.oversample, target=recipe.oversample_to, seed=seed)

@@ -47,6 +47,7 @@ PREDECESSOR = (
 )
 SETTINGS = {
     "narrow": "Each idea on a VGG with a quarter of the filters (the transformer as it is), 10 epochs on a cosine.",
+    "levers": "The tiny recipe over 8 epochs, whole and without each of its choices.",
     "full": "As the recipes say.",
 }
 COLUMNS = {
