@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from mien.data.dataset import cache_folder, fingerprint, locate
 from mien.data.fetch import HANDLE
 from mien.errors import DataError
-from mien.inference.faces import YUNET, find_detector, installed_wheels, opencv_faults
+from mien.inference.faces import YUNET, YuNet, installed_wheels, opencv_faults
 from mien.machine import installed_version
 
 KAGGLE = ("www.kaggle.com", 443)
@@ -118,17 +118,21 @@ def check_yunet() -> Iterator[Finding]:
     if not os.environ.get(YUNET):
         return
     try:
-        find_detector("yunet")
-    except DataError as error:
+        detector = YuNet(Path(os.environ[YUNET]))
+    except (DataError, ImportError) as error:
         yield Finding(YUNET, "fault", str(error), f"set {YUNET} to YuNet's file, or unset it")
     else:
-        yield Finding(YUNET, "ok", os.environ[YUNET])
+        yield Finding(YUNET, "ok", f"{os.environ[YUNET]}, SHA-256 {detector.sha256}")
 
 
 def check_onnxruntime() -> Iterator[Finding]:
     """Whether ONNX Runtime uses what this computer has."""
-    import onnxruntime
-
+    try:
+        import onnxruntime
+    except ImportError as error:
+        cure = "run: pip install --force-reinstall onnxruntime"
+        yield Finding("ONNX Runtime", "fault", f"cannot be imported ({error})", cure)
+        return
     providers = [name for name in onnxruntime.get_available_providers() if name != "AzureExecutionProvider"]
     both = [name for name in ("onnxruntime", "onnxruntime-gpu") if installed_version(name)]
     if len(both) > 1:
@@ -244,7 +248,7 @@ def check_models() -> Iterator[Finding]:
     for name in names:
         try:
             yield Finding(f"model {name}", "ok", f"SHA-256 {load(name, threads=1).sha256[:16]}…")
-        except DataError as error:
+        except (DataError, ImportError) as error:
             yield Finding(f"model {name}", "fault", str(error), "run: pip install --force-reinstall mien")
 
 

@@ -20,6 +20,11 @@ from mien.inference.classifier import WEIGHTS
 from mien.training.export import export_run
 
 LICENCE = "MIT"
+ABOUT = {
+    "data": "the training images of FER2013 (Goodfellow et al. 2013), which belong to their owners; no other images",
+    "use": "research and play. An expression is what annotators called it, not what a person feels; inferring emotions "
+    "at work or in education is prohibited in the EU (AI Act, Art. 5(1)(f))",
+}
 
 
 def main() -> None:
@@ -43,7 +48,7 @@ def put(exported: Path, target: Path) -> Path:
     target.with_suffix(".json").unlink(missing_ok=True)
     with replacing(target) as draft:
         draft.write_bytes(exported.read_bytes())
-    write_json(target.with_suffix(".json"), {**card, "name": target.stem, "path": target.name})
+    write_json(target.with_suffix(".json"), {**card, **ABOUT, "name": target.stem, "path": target.name})
     return target
 
 

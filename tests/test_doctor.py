@@ -26,8 +26,8 @@ def at_rest(monkeypatch, tmp_path):
 def install(monkeypatch, **versions: str | None) -> None:
     """Let other versions seem installed; None takes a package away. Names with _ for -."""
     given = {name.replace("_", "-"): value for name, value in versions.items()}
-    real = doctor.version_of
-    monkeypatch.setattr(doctor, "version_of", lambda name: given[name] if name in given else real(name))
+    real = doctor.installed_version
+    monkeypatch.setattr(doctor, "installed_version", lambda name: given[name] if name in given else real(name))
 
 
 def tree(folder: Path) -> Path:
@@ -113,6 +113,14 @@ def test_a_slow_provider_is_named_where_there_is_a_gpu(monkeypatch):
     assert "onnxruntime-gpu" in finding.cure
     install(monkeypatch, onnxruntime="1", onnxruntime_gpu="1")
     assert "overwrite each other" in one(doctor.check_onnxruntime).found
+
+
+def test_a_missing_onnxruntime_is_a_fault_and_not_the_end(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    finding = one(doctor.check_onnxruntime)
+    assert (finding.what, finding.state) == ("ONNX Runtime", "fault")
+    assert finding.cure == "run: pip install --force-reinstall onnxruntime"
+    assert {found.state for found in doctor.check_models()} == {"fault"}
 
 
 def test_training_without_a_gpu_or_a_backend_is_named(monkeypatch):

@@ -120,6 +120,15 @@ def uncertain(probabilities: Probabilities, *, minimum_confidence: float) -> Boo
     return unsure
 
 
+def fit_threshold(labels: Labels, probabilities: Probabilities, *, accuracy: float) -> float:
+    """The least confidence from which on these validation images are right as often as `accuracy`, 0..1; 1 for never."""
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    right = (probabilities.argmax(axis=1) == labels)[order]
+    enough = np.flatnonzero(np.cumsum(right) >= accuracy * np.arange(1, len(right) + 1))
+    return float(confidence[order[enough[-1]]]) if len(enough) else 1.0
+
+
 def check_confidence(minimum_confidence: float) -> None:
     if not 0 <= minimum_confidence <= 1:
         raise RecipeError(f"minimum confidence is {minimum_confidence}; expected 0..1")

@@ -14,7 +14,7 @@ from mien.errors import DataError
 from mien.files import replacing
 from mien.inference.classifier import Face
 from mien.inference.media import VIDEOS, Picture, reason, shown
-from mien.inference.schema import Result
+from mien.inference.schema import Result, begins
 
 # Okabe and Ito's colours (2008): apart for nearly all eyes, and each light or dark enough to be seen on skin.
 COLOURS = ("#d55e00", "#009e73", "#cc79a7", "#f0c000", "#b8b8b8", "#0072b2", "#56b4e9")
@@ -114,16 +114,12 @@ class Annotations:
         """Draw one result; those without an image are passed over. Raises DataError where it cannot be written."""
         if result.image is None or result.error is not None:
             return
-        if self.video is not None and not self.single and result.source != self.source:
+        if self.video is not None and not self.single and begins(result, self.source):
             self.close()
         self.source = result.source
         image = annotate(result.image, result.faces)
-        try:
+        with writing(self.target):
             self.write(image, result)
-        except OSError as error:
-            raise DataError(
-                f"{shown(str(self.target))} cannot be written ({reason(error)}); free space there"
-            ) from error
 
     def write(self, image: Picture, result: Result) -> None:
         if not self.single and result.seconds is None:
@@ -146,9 +142,19 @@ class Annotations:
         return path
 
     def close(self) -> None:
-        if self.video is not None:
-            self.video.close()
-            self.video = None
+        """End the video that is being drawn. Raises DataError where it cannot be written."""
+        video, self.video = self.video, None
+        if video is not None:
+            with writing(self.target):
+                video.close()
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{shown(str(target))} cannot be written ({reason(error)}); free space there") from error
 
 
 def refuse_existing(path: Path) -> None:
@@ -182,8 +188,8 @@ class Video:
         (first, _), self.waiting = self.waiting, None
         height, width = first.shape[:2]
         self.size = (width + width % 2, height + height % 2)  # most players take even sides alone
-        draft = self.files.enter_context(replacing(self.path))
-        self.writer = cv2.VideoWriter(str(draft), cv2.VideoWriter.fourcc(*"mp4v"), rate, self.size)
+        self.draft = self.files.enter_context(replacing(self.path))
+        self.writer = cv2.VideoWriter(str(self.draft), cv2.VideoWriter.fourcc(*"mp4v"), rate, self.size)
         if not self.writer.isOpened():
             self.writer, self.files = None, ExitStack()  # there is no draft to put in the file's place
             raise DataError(
@@ -200,6 +206,18 @@ class Video:
     def close(self) -> None:
         if self.waiting is not None:
             self.open(RATE)
-        if self.writer is not None:
-            self.writer.release()
-        self.files.close()
+        with self.files:
+            if self.writer is not None:
+                self.writer.release()
+                check_readable(self.draft, self.path)
+
+
+def check_readable(draft: Path, path: Path) -> None:
+    """Raise a DataError unless a video was written: OpenCV does not say so when the disk is full."""
+    import cv2
+
+    video = cv2.VideoCapture(str(draft), cv2.CAP_FFMPEG)
+    whole = video.grab()
+    video.release()
+    if not whole:
+        raise DataError(f"{shown(str(path))} cannot be written, or not to its end; free space there")

@@ -33,7 +33,7 @@ class Face:
 
     box: x, y, width and height in pixels of the picture, upright. score: how sure the detector is that it is a face,
     0..1. probabilities: of each class, summing to one. confidence: that of `emotion`. uncertain: whether that is below
-    the minimum asked for. person: who it is of those followed through a video, from 1; None in a photo.
+    the minimum asked for, or else the model's own. person: who it is of those followed through a video, from 1; None in a photo.
     """
 
     box: tuple[int, int, int, int]
@@ -87,8 +87,9 @@ class Classifier:
     sha256: str = field(repr=False)
     session: Any = field(repr=False)  # onnxruntime.InferenceSession
 
-    def predict(self, images: Images) -> Probabilities:
-        """Calibrated probabilities, float32 (n, classes), for uint8 faces (n, 48, 48, 1), 0..255."""
+    def predict(self, images: Images | UInt8[np.ndarray, "n 48 48"]) -> Probabilities:
+        """Calibrated probabilities, float32 (n, classes), for uint8 faces (n, 48, 48, 1) or (n, 48, 48), 0..255."""
+        images = images[..., np.newaxis] if getattr(images, "ndim", 0) == 3 else images
         check_images(images)
         chunks = [self.run(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)]
         probabilities = np.concatenate(chunks) if chunks else np.empty((0, len(self.classes)), np.float32)
@@ -135,14 +136,15 @@ def load(
     threads: int | None = None,
     providers: Sequence[str] | None = None,
     operating_point: str = "accuracy",
-    minimum_confidence: float = 0.0,
+    minimum_confidence: float | None = None,
 ) -> Classifier:
     """Load a model that comes with mien, by its name, or the ONNX file that `mien export` wrote.
 
     threads: how many to compute with; all cores where none are given. providers: ONNX Runtime's, the first choice
     first; the CPU where none are given. operating_point: "accuracy", or "balanced", which finds rare classes more
-    often. minimum_confidence: faces below it are marked uncertain, 0..1. Raises DataError for a file that is not ours
-    or not as its card says, RecipeError for an option out of range.
+    often. minimum_confidence: faces below it are marked uncertain, 0..1; where it is None, the file says from where on
+    it was right four times in five. Raises DataError for a file that is not ours or not as its card says, RecipeError
+    for an option out of range.
     """
     check_options(threads, operating_point, minimum_confidence)
     path = find_model(name_or_path)
@@ -154,7 +156,8 @@ def load(
     classes = read_classes(path, metadata)
     check_ports(path, session, classes)
     mending = read_mending(path, metadata, classes, operating_point)
-    return Classifier(path.stem, classes, minimum_confidence, mending, MappingProxyType(metadata), sha256, session)
+    threshold = read_threshold(path, metadata, operating_point) if minimum_confidence is None else minimum_confidence
+    return Classifier(path.stem, classes, threshold, mending, MappingProxyType(metadata), sha256, session)
 
 
 def crop_all(picture: Picture, boxes: Sequence[Box]) -> Images:
@@ -216,11 +219,14 @@ def open_session(path: Path, content: bytes, *, threads: int | None, providers: 
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 4  # what ONNX Runtime would write is in the error
     try:
-        return onnxruntime.InferenceSession(content, options, providers=wanted)
+        session = onnxruntime.InferenceSession(content, options, providers=wanted)
     except Exception as error:  # ONNX Runtime's errors have no public names
         raise DataError(
             f"{shown(str(path))} is no ONNX file that runs here ({reason(error)}); expected {OURS}"
         ) from error
+    if wanted[0] not in session.get_providers():  # ONNX Runtime goes on with another, and says so in a log alone
+        raise RecipeError(f"{wanted[0]} cannot be used here; expected its libraries, such as CUDA's: see `mien doctor`")
+    return session
 
 
 OURS = "a model that `mien export` wrote"
@@ -268,12 +274,24 @@ def read_mending(path: Path, metadata: dict[str, str], classes: Sequence[str], o
     return mending
 
 
-def check_options(threads: int | None, operating_point: str, minimum_confidence: float) -> None:
+def read_threshold(path: Path, metadata: dict[str, str], operating_point: str) -> float:
+    """The confidence below which the file calls a face uncertain; 0 where it does not say."""
+    thresholds = read_json(path, metadata, "thresholds") if "thresholds" in metadata else {operating_point: 0.0}
+    try:
+        threshold = float(thresholds[operating_point])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{shown(str(path))} has thresholds {thresholds}; expected {OURS}") from error
+    if not 0 <= threshold <= 1:
+        raise DataError(f"{shown(str(path))} has thresholds {thresholds}; expected 0..1: export again")
+    return threshold
+
+
+def check_options(threads: int | None, operating_point: str, minimum_confidence: float | None) -> None:
     if threads is not None and threads < 1:
         raise RecipeError(f"threads are {threads}; expected 1 or more, or none given for all cores")
     if operating_point not in OPERATING_POINTS:
         raise RecipeError(f"operating point is {operating_point!r}; expected one of {', '.join(OPERATING_POINTS)}")
-    if not 0 <= minimum_confidence <= 1:
+    if minimum_confidence is not None and not 0 <= minimum_confidence <= 1:
         raise RecipeError(f"minimum confidence is {minimum_confidence}; expected 0..1")
 
 

@@ -30,7 +30,7 @@ def predict(
     every: int = 1,
     animated: bool = False,
     smooth: Annotated[bool, Parameter(negative="--no-smooth")] = True,
-    min_confidence: float = 0.0,
+    min_confidence: float | None = None,
     operating_point: Literal["accuracy", "balanced"] = "accuracy",
     json: bool = False,
     jsonl: bool = False,
@@ -53,7 +53,8 @@ def predict(
         every: Of videos, read each so-manieth frame.
         animated: Read all pictures of a GIF, not the first alone.
         smooth: Follow faces through videos, and steady what is read in them.
-        min_confidence: Mark faces as uncertain whose likeliest expression has less than this, 0 to 1.
+        min_confidence: Mark faces as uncertain whose likeliest expression has less than this, 0 to 1; the model's own
+            threshold where none is given.
         operating_point: accuracy, or balanced, which finds rare expressions more often.
         json: Print one JSON document instead of a table.
         jsonl: Print a line of JSON for each picture or frame.
@@ -78,10 +79,13 @@ def predict(
         operating_point=operating_point,
         minimum_confidence=min_confidence,
     )
+    finder = find_detector(detector, smallest=smallest_face)
+    if threads is not None:
+        limit_opencv(threads)
     results = predict_sources(
         sources,
         classifier,
-        detector=find_detector(detector, smallest=smallest_face),
+        detector=finder,
         every=every,
         animated=animated,
         smooth=smooth,
@@ -95,6 +99,13 @@ def predict(
             for output in outputs:
                 output.add(result)
     return SOME_FAILED if failures.number else READ_ALL
+
+
+def limit_opencv(threads: int) -> None:
+    """OpenCV computes with threads of its own."""
+    import cv2
+
+    cv2.setNumThreads(threads)
 
 
 def check_sources(sources: Sequence[str]) -> None:

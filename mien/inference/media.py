@@ -30,6 +30,8 @@ PHOTOS = {
     ".avif",
     ".bmp",
     ".gif",
+    ".heic",  # refused by name, not passed over
+    ".heif",
     ".jfif",
     ".jpe",
     ".jpeg",
@@ -42,14 +44,16 @@ PHOTOS = {
     ".tiff",
     ".webp",
 }
+COUNTED = {".avi", ".m4v", ".mov", ".mp4"}
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"}
 STARTS: dict[bytes, Kind] = {
     b"\xff\xd8\xff": "photo",  # JPEG
     b"\x89PNG\r\n": "photo",
     b"GIF8": "photo",
-    b"BM": "photo",
     b"II*\0": "photo",  # TIFF
     b"MM\0*": "photo",
+    b"\0\0\0\x0cjP  ": "photo",  # JPEG 2000
+    b"\0\0\1\0": "photo",  # icons
     b"\x1a\x45\xdf\xa3": "video",  # Matroska, WebM
     b"OggS": "video",
     b"\0\0\1\xba": "video",  # MPEG
@@ -146,8 +150,8 @@ def list_folder(folder: str) -> Iterator[str | Missing]:
 
 def list_glob(pattern: str) -> Iterator[str | Missing]:
     found = sorted(glob.glob(pattern, recursive=True), key=in_order)  # noqa: PTH207 (the pattern may be absolute)
-    for path in found:
-        yield from list_folder(path) if is_folder(path) else [path]
+    listed = (source for path in found for source in (list_folder(path) if is_folder(path) else [path]))
+    yield from dict.fromkeys(listed)  # ** matches a folder and what is in it
     if not found:
         expected = "expected a file, folder or pattern such as 'photos/*.jpg'"
         yield Missing(pattern, f"{shown(pattern)} matches nothing; {expected}")
@@ -235,6 +239,10 @@ def sniff(head: bytes) -> Kind | None:
     if head[4:8] == b"ftyp":
         brand = head[8:12]
         return "heic" if brand in HEIC_BRANDS else "photo" if brand in (b"avif", b"avis") else "video"
+    if head[:2] == b"BM":  # a path may begin so, but not go on with the header's zeros
+        return "photo" if head[6:10] == bytes(4) else None
+    if re.match(rb"P[1-6]\s+[#\d]", head):
+        return "photo"  # PNM
     if head[:4] == b"RIFF":
         return {b"AVI ": "video", b"WEBP": "photo"}.get(head[8:12])  # type: ignore[return-value]
     return next((kind for start, kind in STARTS.items() if head.startswith(start)), None)
@@ -261,12 +269,12 @@ def kind_of_file(source: str) -> Kind:
 
 @contextmanager
 def opened(source: str) -> Iterator[io.BufferedReader]:
+    """A file to read from; it may fail when it is opened, and on the way."""
     try:
-        file = open(source, "rb")  # noqa: PTH123, SIM115
+        with open(source, "rb") as file:  # noqa: PTH123
+            yield file
     except (OSError, ValueError) as error:
         raise DataError(f"{shown(source)} cannot be opened ({reason(error)}); expected a photo or video") from error
-    with file:
-        yield file
 
 
 def read_photo(name: str, file: io.BufferedReader | io.BytesIO, *, every: int, animated: bool) -> Iterator[Frame]:
@@ -284,7 +292,13 @@ def read_photo(name: str, file: io.BufferedReader | io.BytesIO, *, every: int, a
             image = to_rgb(photo) if index % every == 0 else None
         if image is not None:
             yield Frame(name, index, seconds if pictures > 1 else None, image)
-        seconds += max(0, photo.info.get("duration", 100)) / 1000
+        seconds += seconds_shown(photo)
+
+
+def seconds_shown(photo: Image.Image) -> float:
+    """How long an animation shows its picture; 0.1 s where it does not say, or a text of that name says something else."""
+    milliseconds = photo.info.get("duration")
+    return milliseconds / 1000 if isinstance(milliseconds, int | float) and milliseconds >= 0 else 0.1
 
 
 @contextmanager
@@ -342,8 +356,11 @@ def read_video(name: str, address: str | int, *, every: int) -> Iterator[Frame]:
                 yield Frame(name, index, time.monotonic() - began if live else capture.seconds(index), capture.image())
         if index == 0:
             raise DataError(f"{shown(name)} gives no frame; expected {EXPECTED_VIDEO}")
+        if index < WHOLE * capture.promised:
+            raise DataError(f"{shown(name)} ends after {index} of {capture.promised} frames; expected a whole video")
 
 
+WHOLE = 0.9  # of the frames that a file promises; edits hide some
 EXPECTED_VIDEO = "a webcam that is free, or a video that OpenCV decodes, such as H.264 or VP9: convert others"
 
 
@@ -363,6 +380,9 @@ class Capture:
         if not self.video.isOpened():
             raise DataError(f"{shown(name)} cannot be opened; expected {EXPECTED_VIDEO}")
         self.rate = self.video.get(cv2.CAP_PROP_FPS)
+        # AVI and MP4 count their frames; elsewhere OpenCV guesses the number from a duration and a rate.
+        counted = not isinstance(address, int) and Path(address).suffix.lower() in COUNTED
+        self.promised = int(self.video.get(cv2.CAP_PROP_FRAME_COUNT)) if counted else 0
 
     def advance(self) -> bool:
         """Go on to the next frame, if there is one."""

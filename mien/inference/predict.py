@@ -22,7 +22,7 @@ from mien.errors import DataError
 from mien.inference.classifier import Classifier, crop_all
 from mien.inference.faces import Box, Detector, find_detector
 from mien.inference.media import STDIN, Frame, Missing, list_sources, open_source, reason, shown
-from mien.inference.schema import Result
+from mien.inference.schema import Result, begins
 from mien.inference.timeline import Follower
 
 BATCH = 64  # faces to classify at once; far larger ones are no faster
@@ -198,9 +198,9 @@ def classify(batch: list[Found], classifier: Classifier) -> Iterator[Result]:
 
 def follow(results: Iterable[Result], minimum_confidence: float) -> Iterator[Result]:
     """The results, with the faces of what moves followed from frame to frame; each source has persons of its own."""
-    source, follower = None, Follower()
+    source, follower = "", Follower()
     for result in results:
-        if result.source != source:
+        if begins(result, source):
             source, follower = result.source, Follower(minimum_confidence=minimum_confidence)
         if result.seconds is None or result.error is not None:
             yield result

@@ -69,6 +69,11 @@ class Result:
         }
 
 
+def begins(result: Result, source: str) -> bool:
+    """Whether a result is the first of another source than the last one's, or of the same video once more."""
+    return result.source != source or result.frame == 0
+
+
 @runtime_checkable
 class TextFile(Protocol):
     """What text is written to: standard output, a file."""

@@ -12,7 +12,7 @@ from mien.errors import DataError
 from mien.inference.annotate import colour_of
 from mien.inference.classifier import DIGITS, Face
 from mien.inference.media import reason, shown
-from mien.inference.schema import Result, TextFile, readable, to_json
+from mien.inference.schema import Result, TextFile, begins, readable, to_json
 
 OVERLAP = 0.25  # IoU: faces move by less than half their size between frames
 GROWTH = 1.6  # times as large, or as small, a face may be in the next frame
@@ -49,8 +49,7 @@ class Follower:
 
     def follow(self, faces: Sequence[Face], seconds: float) -> tuple[Face, ...]:
         """The faces of the next frame, numbered and steadied, in the order given."""
-        # Where few frames are read, a person may miss two of them.
-        patience = max(PATIENCE, 3 * (seconds - self.seconds))
+        patience = patience_for(seconds - self.seconds)
         self.persons = [person for person in self.persons if seconds - person.seconds <= patience]
         self.seconds = seconds
         persons = match([person.face.box for person in self.persons], [face.box for face in faces])
@@ -86,6 +85,11 @@ class Follower:
         )
         person.seconds = seconds
         return person.face
+
+
+def patience_for(gap: float) -> float:
+    """How many seconds someone may be out of sight where frames are so far apart: two of them may be missed."""
+    return max(PATIENCE, 3 * gap)
 
 
 def match(before: Sequence[Box], now: Sequence[Box]) -> list[int | None]:
@@ -271,14 +275,15 @@ class Timeline:
 
     def __init__(self) -> None:
         self.source = ""
+        self.seconds = 0.0
         self.open: dict[int, Span] = {}
 
     def add(self, result: Result) -> list[Span]:
         """The spans that end with this result."""
         if result.seconds is None or result.frame is None:
             return []
-        ended = self.close() if result.source != self.source else self.expire(result.seconds)
-        self.source = result.source
+        ended = self.close() if begins(result, self.source) else self.expire(result.seconds)
+        self.source, self.seconds = result.source, result.seconds
         for face in result.faces:
             if face.person is not None:
                 ended += self.extend(face.person, face, span_of(result, face, face.person))
@@ -292,7 +297,8 @@ class Timeline:
 
     def expire(self, seconds: float) -> list[Span]:
         """End the spans of those out of sight for long."""
-        ended = [span for span in self.open.values() if seconds - span.end > PATIENCE]
+        patience = patience_for(seconds - self.seconds)
+        ended = [span for span in self.open.values() if seconds - span.end > patience]
         for span in ended:
             del self.open[span.person]
         return ended

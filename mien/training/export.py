@@ -21,7 +21,7 @@ import numpy as np
 from mien.data.dataset import Dataset, untracked
 from mien.emotions import SIZE, Images, Probabilities, Track
 from mien.errors import MienError, RunError, extra
-from mien.evaluation.calibration import Calibration
+from mien.evaluation.calibration import OPERATING_POINTS, Calibration, fit_threshold
 from mien.evaluation.evaluate import calibrate
 from mien.files import replacing, write_json
 from mien.inference.classifier import FORMAT, Classifier, load, open_session
@@ -34,8 +34,10 @@ from mien.training.trained import TrainedNetwork, load_trained
 OPSET = 17  # the newest that tf2onnx and every ONNX Runtime from 1.12 know
 TOLERANCE = 1e-5  # by which a probability of the fp32 file may differ from Keras'
 MOST_LOSS = 0.01  # of the validation images: how many fewer fp16 and int8 may get right
+TRUSTED = 0.8  # share of the validation images that is right among those a model is sure of
 ALONE = 8  # validation images that are compared one by one too
 SAMPLE = 512  # training images, at random, that set the ranges of int8
+STRUCTURED = ("classes", "calibration", "thresholds", "recipe", "hashes", "costs")  # of the metadata: written as JSON
 GEOMETRY = f"{SIZE}x{SIZE}x1"  # grey, 0..255, framed as FER2013's images are
 
 Model = Any  # onnx.ModelProto
@@ -86,8 +88,9 @@ def export_run(
     for part, images in (("train", splits.train), ("validation", splits.validation)):
         check_images(run, part, images)
     calibration = read_calibration(run, trained.classes) or calibrate(trained, splits)
-    metadata = describe(run, trained, calibration, licence)
     keras_says = trained.predict(splits.validation.images)
+    thresholds = find_thresholds(splits.validation, keras_says, calibration)
+    metadata = describe(run, trained, calibration, thresholds, licence)
     target = (out or path / "export") / f"{name or run.recipe.name}.onnx"
     exports = []
     with tempfile.TemporaryDirectory() as folder, quiet():
@@ -144,13 +147,22 @@ def read_calibration(run: Run, classes: tuple[str, ...]) -> Calibration | None:
     return Calibration.from_dict(fields)
 
 
-def describe(run: Run, trained: TrainedNetwork, calibration: Calibration, licence: str) -> dict[str, str]:
+def find_thresholds(validation: Dataset, probabilities: Probabilities, calibration: Calibration) -> dict[str, float]:
+    """At each operating point, the confidence below which a face is to be called uncertain."""
+    mended = {point: calibration.apply(probabilities, operating_point=point) for point in OPERATING_POINTS}
+    return {point: fit_threshold(validation.labels, said, accuracy=TRUSTED) for point, said in mended.items()}
+
+
+def describe(
+    run: Run, trained: TrainedNetwork, calibration: Calibration, thresholds: Mapping[str, float], licence: str
+) -> dict[str, str]:
     """What the file says of itself, as text."""
     hashes = {part: run.split[part]["sha256"] for part in ("train", "validation", "test")}
     return {
         "format": FORMAT,
         "classes": json.dumps(trained.classes),
         "calibration": json.dumps(calibration.to_dict()),
+        "thresholds": json.dumps({point: round(threshold, 4) for point, threshold in thresholds.items()}),
         "geometry": GEOMETRY,
         "recipe": json.dumps(run.recipe.to_dict()),
         "hashes": json.dumps({"model.keras": hash_of(run.model_path), **hashes}),
@@ -348,7 +360,7 @@ def keep(draft: Path, found: Export, metadata: Mapping[str, str]) -> None:
         path.write_bytes(draft.read_bytes())
     facts = {"name": found.path.stem, **found.to_dict(), "path": found.path.name}
     del facts["refused"]
-    said = {key: json.loads(text) if text[0] in "{[" else text for key, text in metadata.items()}
+    said = {key: json.loads(text) if key in STRUCTURED else text for key, text in metadata.items()}
     write_json(card, {**facts, **said})
 
 

@@ -187,6 +187,41 @@ def test_a_video_that_cannot_be_written_is_said(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_video_on_a_full_disk_is_said_and_leaves_no_half_file(tmp_path, monkeypatch):
+    """OpenCV says nothing when it cannot write, so what it wrote is opened again."""
+
+    def draw() -> None:
+        with open_annotations(tmp_path / "out.mp4") as annotations:
+            for result in clip(4):
+                annotations.add(result)
+            annotations.video.writer.release()
+            annotations.video.draft.write_bytes(annotations.video.draft.read_bytes()[:48])
+
+    with pytest.raises(DataError, match=r"out\.mp4 cannot be written, or not to its end; free space there"):
+        draw()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_video_below_a_file_is_said(tmp_path, frames):
+    (tmp_path / "good.png").write_bytes(b"mine")
+
+    def draw() -> None:
+        with open_annotations(tmp_path / "good.png" / "out.mp4") as annotations:
+            for result in clip(frames):
+                annotations.add(result)
+
+    with pytest.raises(DataError, match=r"out\.mp4 cannot be written \("):
+        draw()
+
+
+def test_the_same_video_twice_becomes_two(tmp_path):
+    with open_annotations(tmp_path) as annotations:
+        for result in [*clip(3), *clip(3)]:
+            annotations.add(result)
+    assert [read_back(tmp_path / name)[0] for name in ("clip.mp4", "clip-2.mp4")] == [3, 3]
+
+
 def test_light_colours_have_dark_text():
     assert [module.light(colour) for colour in ("#ffffff", "#000000", "#f0c000", "#0072b2")] == [
         True,

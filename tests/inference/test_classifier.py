@@ -124,6 +124,34 @@ def test_uncertain_is_below_the_minimum(model_path):
         assert face.uncertain is uncertain
 
 
+def test_a_model_says_itself_from_where_on_it_is_certain(write_model, tmp_path, model_path):
+    assert load(model_path).minimum_confidence == 0.0
+    path = write_model(tmp_path / "sure.onnx", thresholds='{"accuracy": 0.4, "balanced": 0.55}')
+    assert load(path).minimum_confidence == 0.4
+    assert load(path, operating_point="balanced").minimum_confidence == 0.55
+    assert load(path, minimum_confidence=0.1).minimum_confidence == 0.1
+    for wrong in ("{}", "[0.5]", '{"accuracy": 2}', '{"accuracy": "high"}'):
+        with pytest.raises(DataError, match="has thresholds"):
+            load(write_model(tmp_path / "wrong.onnx", thresholds=wrong))
+
+
+def test_faces_need_no_last_axis(classifier):
+    images = some_images(3)
+    np.testing.assert_array_equal(classifier.predict(images[..., 0]), classifier.predict(images))
+
+
+def test_a_provider_that_onnxruntime_silently_replaces_is_an_error(model_path, monkeypatch):
+    import onnxruntime
+
+    there = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: there)
+    with (
+        pytest.warns(UserWarning, match="Specified provider"),
+        pytest.raises(RecipeError, match="CUDAExecutionProvider cannot be used here"),
+    ):
+        load(model_path, providers=there)
+
+
 def test_classes_of_ones_own_work_alike(write_model, tmp_path):
     calibration = {"temperature": 1.0, "accuracy": [0, 0, 0], "balanced": [0, 0, 0], "priors": [0.2, 0.3, 0.5]}
     weights = np.random.default_rng(0).normal(0, 1e-3, (48 * 48, 3)).astype(np.float32)
@@ -263,7 +291,7 @@ def test_options_out_of_range_are_refused(model_path, options):
 @pytest.mark.parametrize(
     "images",
     [
-        np.zeros((2, 48, 48), np.uint8),
+        np.zeros((2, 48, 47), np.uint8),
         np.zeros((48, 48, 1), np.uint8),
         np.zeros((2, 48, 48, 3), np.uint8),
         np.zeros((2, 224, 224, 1), np.uint8),

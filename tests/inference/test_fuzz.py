@@ -85,6 +85,8 @@ def test_a_damaged_picture_is_read_or_refused_in_one_line(classifier, tmp_path, 
         began = time.monotonic()
         try:
             faces = classifier.read(path, detector=WholePicture())
+            for number, _ in enumerate(open_source(str(path), animated=True)):
+                assert number < EACH
         except DataError as error:
             refusals.append(str(error))
         else:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from mien.errors import DataError, RecipeError
 from mien.inference import media
@@ -400,6 +401,48 @@ def test_a_glob_gives_what_it_matches(tmp_path, monkeypatch):
     assert sources_of("de*") == ["deep/er/a3.png"]
 
 
+def test_a_pattern_that_matches_a_folder_and_its_files_gives_each_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("faces/a.png", "faces/more/b.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(PNG)
+    assert sorted(sources_of("faces/**")) == ["faces/a.png", "faces/more/b.png"]
+
+
+def test_a_file_that_fails_while_it_is_read_is_named(tmp_path, monkeypatch):
+    class Failing(io.BytesIO):
+        def read(self, *arguments):
+            raise OSError(5, "Input/output error")
+
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+    monkeypatch.setattr("builtins.open", lambda *arguments: Failing())
+    with pytest.raises(DataError, match=r"a\.png cannot be opened \(Input/output error\)"):
+        next(open_source(str(path)))
+
+
+def test_a_duration_that_is_a_text_is_none(tmp_path):
+    comment = PngInfo()
+    comment.add_text("duration", "5 s")
+    Image.fromarray(gradient()).save(tmp_path / "a.png", pnginfo=comment)
+    (frame,) = open_source(str(tmp_path / "a.png"), animated=True)
+    assert frame.seconds is None
+
+
+def test_a_cut_video_gives_what_is_there_and_is_said(tmp_path):
+    whole = write_video(tmp_path / "whole.avi", 16)
+    path = tmp_path / "cut.avi"
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size * 3 // 4])
+    frames = []
+    with pytest.raises(DataError, match=r"cut\.avi ends after \d+ of 16 frames; expected a whole video"):
+        frames.extend(open_source(str(path)))
+    assert len(frames) < 16
+
+
+def test_paths_that_begin_like_a_bitmap_are_paths():
+    assert sources_of("-", stdin=b"BMW/1.jpg\nBMW/2.jpg\n") == ["BMW/1.jpg", "BMW/2.jpg"]
+
+
 def test_what_leads_nowhere_is_said_and_the_others_go_on(tmp_path):
     (tmp_path / "a.png").touch()
     (tmp_path / "empty").mkdir()
@@ -443,7 +486,9 @@ def test_undecodable_names_lead_to_their_files(tmp_path):
     assert len(list(open_source(source))) == 1
 
 
-@pytest.mark.parametrize("content", [PNG, JPEG, GIF, encoded(gradient(), "WEBP"), encoded(gradient(), "BMP")])
+@pytest.mark.parametrize(
+    "content", [PNG, JPEG, GIF, encoded(gradient(), "WEBP"), encoded(gradient(), "BMP"), encoded(gradient(), "PPM")]
+)
 def test_standard_input_may_be_a_picture(content):
     stdin = stream_of(content)
     assert list(list_sources(["-"], stdin=stdin)) == ["-"]

@@ -2,12 +2,14 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.inference.classifier import Face
+from mien.inference.predict import follow
 from mien.inference.schema import Result
 from mien.inference.timeline import HALF_LIFE, PATIENCE, Follower, Timeline, blend, draw_timeline, match, prevailing
 
@@ -202,6 +204,18 @@ def test_spans_are_the_stretches_of_one_label():
     ]
     assert spans[0].confidence == pytest.approx(0.51)
     assert (spans[1].first_frame, spans[1].last_frame) == (3, 6)
+
+
+def test_where_few_frames_are_read_spans_last_longer():
+    frames = [replace(result, seconds=1.5 * number) for number, result in enumerate(scene("cccc"))]
+    assert [(span.first_frame, span.last_frame) for span in draw_timeline(frames)] == [(0, 3)]
+
+
+def test_the_same_video_once_more_begins_anew():
+    spans = list(draw_timeline([*scene("cc"), *scene("cc")]))
+    assert [span.frames for span in spans] == [2, 2]
+    persons = [result.faces[0].person for result in follow([*scene("cc"), *scene("cc")], 0.0)]
+    assert persons == [1, 1, 1, 1]
 
 
 def test_spans_end_with_their_source_and_when_someone_is_gone():

@@ -103,6 +103,8 @@ def test_the_file_says_what_it_is(finished):
     hashes = json.loads(metadata["hashes"])
     assert hashes["model.keras"] == hashlib.sha256(run.model_path.read_bytes()).hexdigest()
     assert hashes["validation"] == run.split["validation"]["sha256"]
+    thresholds = json.loads(metadata["thresholds"])
+    assert mien.load(finished[1][2].path).minimum_confidence == thresholds["accuracy"]
     assert (metadata["geometry"], metadata["precision"], metadata["licence"]) == ("48x48x1", "int8", "MIT")
 
 
@@ -129,13 +131,13 @@ def mix_up(model) -> None:
 
 def test_what_differs_too_far_is_refused_and_leaves_what_was_there(copy, exported_before):
     exported_before()
-    good = export_run(copy, out=copy / "out", name="mine", licence="none")
+    good = export_run(copy, out=copy / "out", name="mine", licence="")
     assert [(found.path.name, found.refused) for found in good] == [
         ("mine.onnx", None),
         ("mine-fp16.onnx", None),
         ("mine-int8.onnx", None),
     ]
-    assert mien.load(good[0].path).metadata["licence"] == "none"
+    assert mien.load(good[0].path).metadata["licence"] == ""
     before = {path.name: path.read_bytes() for path in (copy / "out").iterdir()}
     exported_before(mix_up)
     bad = export_run(copy, out=copy / "out", name="mine", licence="none")
