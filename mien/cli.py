@@ -17,7 +17,7 @@ from rich.progress import track as rich_track
 from rich.table import Column, Table
 from rich.text import Text
 
-from mien.errors import DataError, MienError, RecipeError, RunError, extra
+from mien.errors import DataError, MienError, RunError, extra
 from mien.inference.command import predict
 
 if TYPE_CHECKING:
@@ -267,6 +267,8 @@ def calibrate(run: Path, /, *, priors: str | None = None, data: Data = None) -> 
     choose_backend(None)
     with extra("train"):
         from mien.training.session import calibrate_run
+    from mien.inference.classifier import parse_priors
+
     found = calibrate_run(run, priors=parse_priors(priors) if priors else None, data=data, track=track)
     print(f"temperature {found.temperature:.3f}; written: {run / 'calibration.json'}")
 
@@ -324,13 +326,6 @@ def print_exports(exports: "Sequence[Export]") -> None:
         highlight=False,
         soft_wrap=True,
     )
-
-
-def parse_priors(text: str) -> dict[str, float]:
-    try:
-        return {name: float(share) for name, share in (part.split("=") for part in text.split(","))}
-    except ValueError as error:
-        raise RecipeError(f"priors is {text!r}; expected class=share of every class, such as happy=0.4,…") from error
 
 
 @app.command

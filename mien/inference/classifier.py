@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -137,16 +137,20 @@ def load(
     providers: Sequence[str] | None = None,
     operating_point: str = "accuracy",
     minimum_confidence: float | None = None,
+    priors: Mapping[str, float] | None = None,
 ) -> Classifier:
     """Load a model that comes with mien, by its name, or the ONNX file that `mien export` wrote.
 
     threads: how many to compute with; all cores where none are given. providers: ONNX Runtime's, the first choice
     first; the CPU where none are given. operating_point: "accuracy", or "balanced", which finds rare classes more
     often. minimum_confidence: faces below it are marked uncertain, 0..1; where it is None, the file says from where on
-    it was right four times in five. Raises DataError for a file that is not ours or not as its card says, RecipeError
+    it was right four times in five. priors: share of every class in the population to be read, where it differs from that
+    of the training images; at the accuracy point alone, since the balanced one leaves it out of account. Raises DataError for a file that is not ours or not as its card says, RecipeError
     for an option out of range.
     """
     check_options(threads, operating_point, minimum_confidence)
+    if priors is not None and operating_point != "accuracy":
+        raise RecipeError(f"priors came with operating point {operating_point}; expected accuracy with them")
     path = find_model(name_or_path)
     content = read_model(path)
     sha256 = hashlib.sha256(content).hexdigest()
@@ -156,6 +160,9 @@ def load(
     classes = read_classes(path, metadata)
     check_ports(path, session, classes)
     mending = read_mending(path, metadata, classes, operating_point)
+    if priors is not None:
+        learned = read_json(path, metadata, "calibration")["priors"]
+        mending = retarget(mending, learned, classes, priors)
     threshold = read_threshold(path, metadata, operating_point) if minimum_confidence is None else minimum_confidence
     return Classifier(path.stem, classes, threshold, mending, MappingProxyType(metadata), sha256, session)
 
@@ -272,6 +279,25 @@ def read_mending(path: Path, metadata: dict[str, str], classes: Sequence[str], o
             f"{shown(str(path))} has calibration {calibration}; expected {len(classes)} numbers: export again"
         )
     return mending
+
+
+def parse_priors(text: str) -> dict[str, float]:
+    """Shares of classes as a person types them: happy=0.4,sad=0.1,…"""
+    try:
+        return {name: float(share) for name, share in (part.split("=") for part in text.split(","))}
+    except ValueError as error:
+        raise RecipeError(f"priors is {text!r}; expected class=share of every class, such as happy=0.4,…") from error
+
+
+def retarget(
+    mending: Mending, learned: Sequence[float], classes: Sequence[str], priors: Mapping[str, float]
+) -> Mending:
+    """The calibration for a population with these shares of the classes (Saerens, Latinne, Decaestecker 2002)."""
+    shares = [priors.get(name, -1.0) for name in classes]
+    if set(priors) != set(classes) or min(shares) < 0 or not abs(sum(shares) - 1) <= 1e-3:
+        raise RecipeError(f"priors are {dict(priors)}; expected each of {', '.join(classes)}, 0 or more, summing to 1")
+    shift = np.log(np.maximum(shares, FLOOR)) - np.log(np.maximum(learned, FLOOR))
+    return Mending(mending.temperature, tuple((mending.offsets + shift).tolist()))
 
 
 def read_threshold(path: Path, metadata: dict[str, str], operating_point: str) -> float:

@@ -32,6 +32,7 @@ def predict(
     smooth: Annotated[bool, Parameter(negative="--no-smooth")] = True,
     min_confidence: float | None = None,
     operating_point: Literal["accuracy", "balanced"] = "accuracy",
+    priors: str | None = None,
     json: bool = False,
     jsonl: bool = False,
     csv: bool = False,
@@ -56,6 +57,7 @@ def predict(
         min_confidence: Mark faces as uncertain whose likeliest expression has less than this, 0 to 1; the model's own
             threshold where none is given.
         operating_point: accuracy, or balanced, which finds rare expressions more often.
+        priors: Share of every expression among those to be read, such as happy=0.4,sad=0.1,…; FER2013's where none is given.
         json: Print one JSON document instead of a table.
         jsonl: Print a line of JSON for each picture or frame.
         csv: Print CSV, a row for each face.
@@ -66,7 +68,7 @@ def predict(
     """
     form = choose_form(json=json, jsonl=jsonl, csv=csv)
     check_sources(sources)
-    from mien.inference.classifier import load
+    from mien.inference.classifier import load, parse_priors
     from mien.inference.faces import find_detector
     from mien.inference.media import check_every
     from mien.inference.predict import predict_sources
@@ -78,6 +80,7 @@ def predict(
         providers=provider or None,
         operating_point=operating_point,
         minimum_confidence=min_confidence,
+        priors=parse_priors(priors) if priors else None,
     )
     finder = find_detector(detector, smallest=smallest_face)
     if threads is not None:

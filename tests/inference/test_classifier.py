@@ -135,6 +135,13 @@ def test_a_model_says_itself_from_where_on_it_is_certain(write_model, tmp_path, 
             load(write_model(tmp_path / "wrong.onnx", thresholds=wrong))
 
 
+def test_priors_move_the_probabilities_as_calibration_does(model_path, tiny_calibration):
+    shares = (0.05, 0.05, 0.1, 0.2, 0.4, 0.1, 0.1)
+    moved = load(model_path, priors=dict(zip(EMOTIONS, shares, strict=True)))
+    expected = Calibration.from_dict(tiny_calibration).retarget(shares).apply(load(model_path).run(some_images(9)))
+    np.testing.assert_allclose(moved.predict(some_images(9)), expected, atol=1e-6)
+
+
 def test_faces_need_no_last_axis(classifier):
     images = some_images(3)
     np.testing.assert_array_equal(classifier.predict(images[..., 0]), classifier.predict(images))
@@ -279,6 +286,9 @@ def test_a_name_without_a_model_names_the_cure(monkeypatch, tmp_path, weights):
         {"threads": 0},
         {"operating_point": "best"},
         {"minimum_confidence": 1.1},
+        {"priors": {"happy": 1.0}},
+        {"priors": dict.fromkeys(EMOTIONS, 0.2)},
+        {"priors": dict.fromkeys(EMOTIONS, 1 / 7), "operating_point": "balanced"},
         {"minimum_confidence": float("nan")},
         {"providers": ["TPU"]},
     ],

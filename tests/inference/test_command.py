@@ -436,6 +436,8 @@ WRONG = {
     "every": (["good.png", "--every", "0"], "every is 0; expected 1"),
     "confidence": (["good.png", "--min-confidence", "2"], "minimum confidence is 2.0; expected 0..1"),
     "smallest face": (["good.png", "--smallest-face", "3"], "smallest face is 3 pixels; expected 24 or more"),
+    "priors": (["good.png", "--priors", "happy"], "expected class=share of every class"),
+    "priors of one class": (["good.png", "--priors", "happy=1"], "expected each of angry, disgusted"),
     "threads": (["good.png", "--threads", "0"], "threads are 0; expected 1 or more"),
     "provider": (["good.png", "--provider", "Toaster"], "provider is Toaster; expected one of"),
     "video that exists": (["good.png", "--annotate", "out.mp4"], "out.mp4 exists already"),
