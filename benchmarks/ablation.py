@@ -104,7 +104,7 @@ def measure_idea(dataset: Dataset, source: str, idea: str, setting: str, seed: i
 def prepare(dataset: Dataset, idea: str, setting: str, seed: int) -> tuple[Recipe, Splits]:
     """The recipe, and the images it learns from; in the wrong order, validation holds copies of what is learned."""
     name, *changes = ["vgg_oversampled"] if idea == WRONG_ORDER else idea.split()
-    recipe = replace(SETTINGS[setting](find_recipe(name).override(*changes)), seed=seed)
+    recipe = replace(SETTINGS[setting](find_recipe(name).override(*changes)), seed=seed, split_seed=seed)
     if idea != WRONG_ORDER:
         return recipe, split(dataset, validation_share=recipe.validation_share, seed=seed)
     copied = oversample(dataset.training, class_name=recipe.oversample, target=recipe.oversample_to, seed=seed)
@@ -120,7 +120,9 @@ def train_or_go_on(recipe: Recipe, splits: Splits, source: str, path: Path) -> R
     run = (
         Run.open(path)
         if known
-        else Run.create(path, recipe, split={"data": source, "skipped": [], "notes": [], **splits.to_dict()})
+        else Run.create(
+            path, recipe, split={"data": source, "skip_bad": False, "skipped": [], "notes": [], **splits.to_dict()}
+        )
     )
     return run if run.finished else train_aloud(run, splits, (), Console(stderr=True))
 

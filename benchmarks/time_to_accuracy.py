@@ -54,7 +54,11 @@ def main() -> None:
 
 def measure(runs: dict[str, Run], parts: dict[str, Dataset], *, images: int, rounds: int) -> dict[str, float]:
     """Images a second, median of `rounds` epochs on `images` images; the first, which compiles, does not count."""
-    epochs = {name: build_epoch(run, parts[name].take(np.arange(images))) for name, run in runs.items()}
+    chance = np.random.default_rng(0)
+    epochs = {
+        name: build_epoch(run, parts[name].take(np.sort(chance.permutation(len(parts[name]))[:images])))
+        for name, run in runs.items()
+    }
     speeds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 1):
         for name, epoch in epochs.items():

@@ -22,7 +22,7 @@ ZOOM = 0.15  # largest change of a copy's size each way, as a share
 SHIFT = 0.05  # largest move of a copy each way, as a share of the side
 BLOCK = 128  # images resampled at once: few enough to stay in a core's cache
 SUFFIX = r"(?=(\.[^./]*)?\Z)"  # the place in a name before .png
-COPY = re.compile(rf"\+\d+{SUFFIX}")  # what the name of a copy has more than its original's: im3+2.png
+COPY = re.compile(rf"\+copy\d+{SUFFIX}")  # what the name of a copy has more than its original's: im3+copy2.png
 
 Maps = Float32[np.ndarray, "n 2 3"]  # from a place in the copy to one in the original: (x, y), in pixels off the centre
 Places = Float32[np.ndarray, "n places"]  # a coordinate, or what is seen there, of each image's places
@@ -43,7 +43,7 @@ def oversample(dataset: Dataset, *, class_name: str, target: int, seed: int) -> 
     """`dataset`, a training part, with changed copies of the images of `class_name` added until it has `target`.
 
     A copy is turned, zoomed and moved within ROTATION, ZOOM and SHIFT, half of them mirrored, and named after its
-    original: train/disgusted/im3+2.png is the second of im3.png. No original has two copies more than another.
+    original: train/disgusted/im3+copy2.png is the second of im3.png. No original has two copies more than another.
     Split first: a split made of an oversampled data set is what `refuse_straddling_copies` refuses.
     """
     originals = find_originals(dataset, class_name=class_name, target=target)
@@ -77,9 +77,9 @@ def find_originals(dataset: Dataset, *, class_name: str, target: int) -> Indices
 
 
 def name_copies(names: Names, *, numbers: Indices) -> Names:
-    """train/disgusted/im3.png and 2 to train/disgusted/im3+2.png."""
+    """train/disgusted/im3.png and 2 to train/disgusted/im3+copy2.png."""
     numbered = zip(names.tolist(), numbers.tolist(), strict=True)
-    return np.array([re.sub(SUFFIX, f"+{number}", name, count=1) for name, number in numbered], dtype=str)
+    return np.array([re.sub(SUFFIX, f"+copy{number}", name, count=1) for name, number in numbered], dtype=str)
 
 
 def join(first: Dataset, second: Dataset) -> Dataset:

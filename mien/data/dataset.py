@@ -150,7 +150,9 @@ def load_dataset(source: Path, *, skip_bad: bool = False, track: Track = untrack
         return read_cache(cached)
     load = load_csv if source.is_file() else load_folder
     dataset = load(source, skip_bad=skip_bad, track=track)
-    write_cache(cached, dataset)
+    # Where nothing can be kept, the next load takes longer, and no more.
+    with suppress(OSError):
+        write_cache(cached, dataset)
     return dataset
 
 
@@ -185,7 +187,8 @@ def stat_lines(source: Path) -> Iterator[str]:
     for part, folder in class_folders(source):
         with os.scandir(source / part / folder) as entries:
             for entry in entries:
-                stat = entry.stat()
+                # A link to nothing is a bad file, which decoding will name.
+                stat = entry.stat(follow_symlinks=os.path.exists(entry.path))  # noqa: PTH110
                 yield f"{part}/{folder}/{entry.name} {stat.st_size} {stat.st_mtime_ns}"
 
 
@@ -245,6 +248,10 @@ def read_tree(source: Path) -> Tree:
     parts = tuple(dict.fromkeys(part for part, _ in found))
     if parts != ("",) and is_fer2013(source, found):
         folders = {(part, SPELLINGS[folder.lower()]): f"{part}/{folder}" for part, folder in found}
+        if twice := {f"{part}/{folder}" for part, folder in found} - set(folders.values()):
+            raise DataError(
+                f"{source} has {min(twice)} and a folder of the same class; expected one a class: join them"
+            )
         return Tree(source, ("train", "test"), EMOTIONS, folders, own=False)
     classes = tuple(sorted({folder for _, folder in found}))
     check_classes(source, classes)
@@ -252,14 +259,15 @@ def read_tree(source: Path) -> Tree:
 
 
 def is_fer2013(source: Path, folders: Sequence[tuple[str, str]]) -> bool:
-    """Whether the folders are those of its seven classes, unless the first picture shows that it has another size."""
+    """Whether the folders are those of its seven classes, unless most of their first pictures have another size."""
     if {SPELLINGS.get(folder.lower()) for _, folder in folders} != set(EMOTIONS):
         return False
-    part, folder = folders[0]
-    for name in sorted_by_number(source / part / folder)[:1]:
-        with suppress(DataError), opened(source / part / folder / name) as picture:
-            return picture.size == (SIZE, SIZE)
-    return True
+    sizes = []
+    for part, folder in folders:
+        for name in sorted_by_number(source / part / folder)[:1]:
+            with suppress(DataError), opened(source / part / folder / name) as picture:
+                sizes.append(picture.size)
+    return 2 * sizes.count((SIZE, SIZE)) >= len(sizes)
 
 
 def check_classes(source: Path, classes: tuple[str, ...]) -> None:
@@ -441,7 +449,9 @@ def read_rows(source: Path, *, skip_bad: bool, track: Track) -> tuple[Images, La
         rows = csv.DictReader(file)
         if rows.fieldnames is None or not {"emotion", "pixels", "Usage"} <= set(rows.fieldnames):
             raise DataError(f"{source} has columns {rows.fieldnames}; expected emotion, pixels and Usage")
-        for line, row in zip(track([str(line) for line in range(2, lines + 2)], "decoding faces"), rows, strict=False):
+        for line, row in zip(
+            track([str(line) for line in range(2, lines + 2)], "decoding faces"), readable(rows, source), strict=False
+        ):
             try:
                 label, usage = parse_place(row)
                 # A row with bad pixels keeps its number: the names of those after it must not move.
@@ -459,6 +469,13 @@ def read_rows(source: Path, *, skip_bad: bool, track: Track) -> tuple[Images, La
     return images[: len(places)], np.array(labels, np.int64), np.array(numbers, np.int64), np.array(usages), skipped
 
 
+def readable(rows: "csv.DictReader[str]", source: Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise DataError(f"{source}, line {rows.line_num}: {error}; expected every quote to be closed") from error
+
+
 def parse_place(row: dict[str, str]) -> tuple[int, str]:
     """Label and Usage of one row of fer2013.csv."""
     emotion, usage = row["emotion"], row["Usage"]
@@ -473,7 +490,7 @@ def parse_pixels(text: str) -> Image48:
     """The 2,304 numbers of one row as an image."""
     try:
         pixels = np.array(text.split(), dtype=np.int64)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise DataError(f"pixels are not whole numbers ({error}); expected {SIZE * SIZE} of 0 to 255") from error
     if len(pixels) != SIZE * SIZE:
         raise DataError(f"there are {len(pixels)} pixels; expected {SIZE * SIZE}")

@@ -24,8 +24,7 @@ def fetch() -> Path:
         import kagglehub
     try:
         return Path(kagglehub.dataset_download(HANDLE))
-    # KaggleHub raises its own, requests' and urllib3's errors; all but bugs derive from these two.
-    except (OSError, ValueError) as error:
+    except Exception as error:  # KaggleHub raises its own errors, requests' and zipfile's, which nothing has in common
         raise DataError(
             f"FER2013 cannot be downloaded ({first_line(error)}); connect to the network, or give --data DIR "
             "(a folder or fer2013.csv), or --data drawn (drawn faces, made on the spot)"

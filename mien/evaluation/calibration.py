@@ -125,7 +125,8 @@ def fit_threshold(labels: Labels, probabilities: Probabilities, *, accuracy: flo
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     right = (probabilities.argmax(axis=1) == labels)[order]
-    enough = np.flatnonzero(np.cumsum(right) >= accuracy * np.arange(1, len(right) + 1))
+    last_of_tie = np.append(np.diff(confidence[order]) != 0, True)
+    enough = np.flatnonzero((np.cumsum(right) >= accuracy * np.arange(1, len(right) + 1)) & last_of_tie)
     return float(confidence[order[enough[-1]]]) if len(enough) else 1.0
 
 

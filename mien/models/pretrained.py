@@ -61,7 +61,7 @@ def load_backbone(application: Callable[..., keras.Model], *, weights: Weights) 
     except Exception as error:  # Keras raises nothing narrower when a download fails
         raise RecipeError(
             f"the ImageNet weights are not cached and cannot be downloaded ({error}); "
-            "connect to the network for this first use, or train from scratch with weights=none"
+            "connect to the network for this first use, or train from scratch with weights=none frozen_epochs=0"
         ) from error
 
 

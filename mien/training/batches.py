@@ -8,7 +8,7 @@ import numpy as np
 
 from mien.emotions import Images, Indices, Probabilities
 
-Order = Callable[[np.random.Generator, int], Indices]  # (chance, epoch) -> the rows of that epoch, in order
+Order = Callable[[np.random.Generator, int], Indices]  # (chance, epoch from 0) -> the rows of that epoch, in order
 Inputs = Images | dict[str, np.ndarray]  # as build_augmenter names them
 
 
@@ -44,7 +44,8 @@ class Batches(keras.utils.PyDataset):
         self.rows = self.rows_of_epoch()
 
     def rows_of_epoch(self) -> Indices:
-        return self.order(np.random.default_rng([self.seed, self.epoch]), self.epoch)
+        # Keras ends an epoch before it begins the first, so this one counts from 1.
+        return self.order(np.random.default_rng([self.seed, self.epoch]), max(0, self.epoch - 1))
 
     def __len__(self) -> int:
         return math.ceil(len(self.images) / self.batch_size)

@@ -12,6 +12,7 @@ from mien.models.costs import describe_costs
 from mien.training.ensemble import FILE, Ensemble, load_ensemble
 from mien.training.runs import Run
 from mien.training.trained import TrainedNetwork, load_trained
+from mien.training.trainer import check_data
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +32,13 @@ class Judged:
         return len(self.networks) == 1
 
     def splits(self, *, data: str | None = None, track: Track = untracked) -> Splits:
-        """What it was trained, validated and is to be tested on; of `data`, where the images lie elsewhere now."""
-        return split_of(self.runs[0], data=data, track=track)
+        """What it was trained, validated and is to be tested on; of `data`, where the images lie elsewhere now.
+
+        Raises RunError where the images it learned from are others: it could not be calibrated on them.
+        """
+        splits = split_of(self.runs[0], data=data, track=track)
+        check_data(splits, self.runs[0])
+        return splits
 
     def provenance(self) -> dict[str, Any]:
         """What pins its figures down: recipes, costs, split and where each was trained."""

@@ -16,17 +16,17 @@ class ShowProgress(keras.callbacks.Callback):
         self.console = console
         self.epochs = epochs
         self.images = images
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(),
-            console=self.console,
+            console=console,
             transient=True,
-            disable=not self.console.is_terminal,
+            disable=not console.is_terminal,
         )
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.bar.start()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -53,4 +53,8 @@ class ShowProgress(keras.callbacks.Callback):
         )
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Give the terminal back; Keras does not call `on_train_end` where a training breaks off."""
         self.bar.stop()

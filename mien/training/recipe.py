@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import typing
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
@@ -77,15 +78,16 @@ class Recipe:
         for field in ("zoom", "shift", "rotation", "erasing", "label_smoothing", "average"):
             self.check(field, 0 <= getattr(self, field) < 1, "a share from 0 to below 1")
         for field in ("learning_rate", "minimum_learning_rate", "fine_tuning_rate", "stronger_factor"):
-            self.check(field, getattr(self, field) > 0, "a number above 0")
+            self.check(field, 0 < getattr(self, field) < math.inf, "a number above 0")
         for field in ("seed", "frozen_epochs", "focal_gamma", "mixup", "weight_decay", "warmup_epochs", "split_seed"):
-            self.check(field, getattr(self, field) >= 0, "a number from 0")
+            self.check(field, 0 <= getattr(self, field) < 2**31, "a number from 0")
         if self.average:
             self.check(
                 "precision", self.precision != "mixed_float16", "float32 or mixed_bfloat16 with running averages"
             )
         if self.frozen_epochs:
             self.check("schedule", self.schedule == "plateau", "plateau where frozen_epochs part the training in two")
+            self.check("average", self.average == 0, "0 where frozen_epochs part the training in two")
         self.check("model", self.model in MODELS, f"one of {', '.join(MODELS)}")
 
     def check(self, field: str, holds: bool, expected: str) -> None:
@@ -129,7 +131,7 @@ def parse(field: str, text: str) -> Any:
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
-        value = {"True": True, "False": False, "none": None}.get(text, text)
+        value = {"True": True, "False": False}.get(text, text)
     if field_types()[field] is float and type(value) is int:
         value = float(value)
     return value

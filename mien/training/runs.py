@@ -34,6 +34,8 @@ class Run:
     @classmethod
     def create(cls, path: Path, recipe: Recipe, *, split: Mapping[str, Any]) -> "Run":
         """Start a folder at `path`, which must not exist or be empty. `split`: whence the images, and their hashes."""
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path} is a file; expected a new folder: choose another --out")
         if path.exists() and any(path.iterdir()):
             raise RunError(f"{path} is not empty; expected a new folder: choose another --out, or --resume {path}")
         path.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ from mien.training.runs import Run, describe_environment, new_run_path
 from mien.training.teachers import Teachers
 from mien.training.trackers import Tracker, track_report, trackers, trackers_of, tracking
 from mien.training.trained import load_trained
-from mien.training.trainer import WHENCE, train
+from mien.training.trainer import WHENCE, check_data, train
 
 PILOT_EPOCHS, PILOT_FOLDS = 4, 2  # enough to tell easy faces from hard ones
 
@@ -176,7 +176,9 @@ def name_source(data: str | None) -> str:
 def train_aloud(run: Run, splits: Splits, watching: tuple[Tracker, ...], console: Console) -> Run:
     """Train with a progress bar, shown in trackers; an interrupt says what is kept and how to go on."""
     recipe = run.recipe
+    check_data(splits, run)
     describe_start(run, splits.train, console)
+    progress = ShowProgress(console, epochs=recipe.epochs, images=len(splits.train))
     try:
         with tracking(run, watching) as watchers:
             return train(
@@ -185,13 +187,15 @@ def train_aloud(run: Run, splits: Splits, watching: tuple[Tracker, ...], console
                 run,
                 difficulties=find_difficulties(run, splits.train, console),
                 soft_targets=find_soft_targets(run, splits.train, console),
-                watchers=(ShowProgress(console, epochs=recipe.epochs, images=len(splits.train)), *watchers),
+                watchers=(progress, *watchers),
             )
     except KeyboardInterrupt:
         console.print(
             f"stopped; {len(run.history())} epochs are kept. Go on with: mien train --resume {run.path}", soft_wrap=True
         )
         raise
+    finally:
+        progress.stop()
 
 
 def find_difficulties(run: Run, train_part: Dataset, console: Console) -> Difficulties | None:
@@ -221,6 +225,7 @@ def build_ensemble(
     runs = tuple(map(Run.open, members))
     check_same_splits(runs)
     splits = split_of(runs[0], data=data, track=track)
+    check_data(splits, runs[0])
     networks = tuple(map(load_trained, runs))
     ensemble = Ensemble(networks, tuple(calibrate(network, splits) for network in networks))
     save_ensemble(out, runs, ensemble)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from mien.data.dataset import Dataset
 from mien.emotions import Probabilities
+from mien.errors import RecipeError
 from mien.training.doubts import out_of_fold
 from mien.training.recipe import Recipe
 
@@ -23,6 +24,13 @@ class Teachers:
     recipes: tuple[Recipe, ...]
     folds: int = 4
     folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.recipes:
+            raise RecipeError("no teacher came; expected recipes, such as: mien distill base base,seed=43")
+        names = [folder_of(recipe) for recipe in self.recipes]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise RecipeError(f"two teachers are {twice[0]}; expected each to have another seed or name")
 
     def to_dict(self, student: Path) -> dict[str, Any]:
         """Plain JSON values, which `from_dict` reads back."""
@@ -44,7 +52,7 @@ class Teachers:
             out_of_fold(
                 recipe,
                 train_part,
-                folder=self.folder / f"{recipe.name}-{recipe.seed}",
+                folder=self.folder / folder_of(recipe),
                 folds=self.folds,
                 console=console,
             )
@@ -52,3 +60,7 @@ class Teachers:
         ]
         mean: Probabilities = np.mean(said, axis=0)
         return mean
+
+
+def folder_of(recipe: Recipe) -> str:
+    return f"{recipe.name}-{recipe.seed}"

@@ -18,6 +18,7 @@ from mien.errors import RecipeError, RunError
 from mien.models import build_network
 from mien.models.pretrained import freeze, unfreeze
 from mien.training.augment import Strength, build_augmenter
+from mien.training.averages import AveragedWeights, fit_statistics, reseed
 from mien.training.batches import Batches, Inputs, Order, inputs
 from mien.training.curriculum import Difficulties, easy_first
 from mien.training.losses import build_loss
@@ -64,7 +65,7 @@ def train(
             continue
         prepare(model, recipe, phase, run, images=len(learning))
         fit(model, recipe, phase, learning, splits.validation, run, targets=targets, order=order, watchers=watchers)
-    keep_best(recipe, run, classes=len(learning.classes))
+    keep_best(recipe, run, build_batches(recipe, learning, targets, order), classes=len(learning.classes))
     return run
 
 
@@ -123,19 +124,20 @@ def network_of(model: keras.Model) -> keras.Model:
 def phases_of(recipe: Recipe) -> tuple[Phase, ...]:
     if not recipe.frozen_epochs:
         return (Phase(0, recipe.epochs, recipe.learning_rate),)
+    frozen = min(recipe.frozen_epochs, recipe.epochs)
     return (
-        Phase(0, recipe.frozen_epochs, recipe.learning_rate, frozen=True),
-        Phase(recipe.frozen_epochs, recipe.epochs, recipe.fine_tuning_rate),
+        Phase(0, frozen, recipe.learning_rate, frozen=True),
+        Phase(frozen, recipe.epochs, recipe.fine_tuning_rate),
     )
 
 
 def is_over(phase: Phase, recipe: Recipe, history: list[Row]) -> bool:
     """Whether the history already reaches where EarlyStopping or the last epoch ends the phase."""
-    if recipe.schedule == "cosine":
+    if recipe.schedule == "cosine" or phase.frozen:
         return len(history) >= phase.last
     losses = [row["val_loss"] for row in history[phase.first : phase.last]]
     if not losses:
-        return False
+        return phase.first == phase.last
     return len(history) >= phase.last or len(losses) - 1 - int(np.argmin(losses)) >= recipe.stop_patience
 
 
@@ -206,25 +208,32 @@ def fit(
     watchers: tuple[keras.callbacks.Callback, ...],
 ) -> None:
     done = len(run.history())
+    averaging = [AveragedWeights(build_batches(recipe, learning, targets, order))] if recipe.average else []
     model.fit(
-        Batches(
-            learning.images,
-            targets,
-            batch_size=recipe.batch_size,
-            seed=recipe.seed,
-            epoch=done,
-            order=order,
-            stronger=stronger_rows(recipe, learning),
-            mixup=recipe.mixup,
-        ),
+        build_batches(recipe, learning, targets, order, epoch=done),
         validation_data=validation_arrays(recipe, validation),
         validation_batch_size=256,
         initial_epoch=done,
         epochs=phase.last,
         class_weight=class_weights_of(recipe, learning),
-        callbacks=callbacks(recipe, phase, run, watchers),
+        callbacks=[*watching_validation(recipe, phase, run), *averaging, *callbacks(recipe, run, watchers)],
         shuffle=False,  # Batches shuffles
         verbose=0,
+    )
+
+
+def build_batches(
+    recipe: Recipe, learning: Dataset, targets: Probabilities, order: Order | None, *, epoch: int = 0
+) -> Batches:
+    return Batches(
+        learning.images,
+        targets,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        epoch=epoch,
+        order=order,
+        stronger=stronger_rows(recipe, learning),
+        mixup=recipe.mixup,
     )
 
 
@@ -290,24 +299,19 @@ def check_data(splits: Splits, run: Run) -> None:
 
 
 def callbacks(
-    recipe: Recipe, phase: Phase, run: Run, watchers: tuple[keras.callbacks.Callback, ...]
+    recipe: Recipe, run: Run, watchers: tuple[keras.callbacks.Callback, ...]
 ) -> list[keras.callbacks.Callback]:
-    """In the order they act: the epoch is saved after the learning rate for the next one is known."""
-    return [
-        *watching_validation(recipe, phase, run),
-        *([keras.callbacks.SwapEMAWeights()] if recipe.average else []),  # validation sees the averages
-        Reseed(recipe.seed),
-        StopOnNaN(),
-        SaveEpoch(run),
-        *watchers,
-    ]
+    """In the order they act, behind those that choose the next learning rate: it is saved with the epoch."""
+    return [Reseed(recipe.seed), StopOnNaN(), SaveEpoch(run), *watchers]
 
 
 def watching_validation(recipe: Recipe, phase: Phase, run: Run) -> list[keras.callbacks.Callback]:
     """What lowers the learning rate and ends the training when the validation loss no longer falls."""
     if recipe.schedule == "cosine":
         return []
-    stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=recipe.stop_patience)
+    # A head alone is trained to its last epoch: what comes then is the same training.
+    patience = recipe.epochs if phase.frozen else recipe.stop_patience
+    stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=patience)
     plateau = keras.callbacks.ReduceLROnPlateau(
         monitor="val_loss",
         factor=recipe.plateau_factor,
@@ -318,8 +322,11 @@ def watching_validation(recipe: Recipe, phase: Phase, run: Run) -> list[keras.ca
     return [stopping, plateau, Replay((stopping, plateau), history, learning_rate=phase.learning_rate)]
 
 
-def keep_best(recipe: Recipe, run: Run, *, classes: int) -> None:
-    """Save the best epoch's network in float32, whatever precision it was trained in."""
+def keep_best(recipe: Recipe, run: Run, batches: Batches, *, classes: int) -> None:
+    """Save the best epoch's network in float32, whatever precision it was trained in.
+
+    batches: of training images, where batch normalisation is to fit averaged weights.
+    """
     model = wrap(replace(recipe, precision="float32", weights="none"), classes=classes)
     if recipe.average:
         compile_for(model, recipe, learning_rate=recipe.learning_rate)
@@ -327,6 +334,7 @@ def keep_best(recipe: Recipe, run: Run, *, classes: int) -> None:
     model.load_weights(run.best_checkpoint)
     if recipe.average:
         model.optimizer.finalize_variable_values(model.trainable_variables)
+        fit_statistics(model, batches)
     run.save_model(network_of(model))
 
 
@@ -356,9 +364,7 @@ class Reseed(keras.callbacks.Callback):
         self.seed = seed
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        states = [variable for variable in self.model.variables if variable.name == "seed_generator_state"]
-        for number, state in enumerate(states):
-            state.assign(np.random.SeedSequence([self.seed, epoch, number]).generate_state(2))
+        reseed(self.model, self.seed, epoch=epoch)
 
 
 class StopOnNaN(keras.callbacks.Callback):
@@ -370,6 +376,13 @@ class StopOnNaN(keras.callbacks.Callback):
             raise RunError(
                 f"the loss became {logs['loss']} in batch {batch + 1}; expected a number: lower learning_rate "
                 f"(now {rate:g}) or train with precision=float32"
+            )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if not np.isfinite((logs or {}).get("val_loss", 0.0)):
+            raise RunError(
+                f"the validation loss became {(logs or {})['val_loss']} in epoch {epoch + 1}; expected a number: lower "
+                "learning_rate or train with precision=float32"
             )
 
 

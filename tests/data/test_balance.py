@@ -70,7 +70,7 @@ def test_the_seed_decides(drawn):
 
 def test_names_tell_the_original_and_the_number():
     larger = oversample(make_dataset(0, 1), class_name="disgusted", target=3, seed=0)
-    assert larger.names.tolist() == [f"train/disgusted/im0{mark}.png" for mark in ("", "+1", "+2")]
+    assert larger.names.tolist() == [f"train/disgusted/im0{mark}.png" for mark in ("", "+copy1", "+copy2")]
 
 
 def test_changes_stay_within_their_limits():
@@ -137,7 +137,7 @@ def test_test_images_are_refused(drawn):
 
 def test_copies_of_copies_are_refused():
     larger = oversample(make_dataset(1, 2), class_name="disgusted", target=5, seed=0)
-    with pytest.raises(DataError, match=r"\+1.png is a copy already"):
+    with pytest.raises(DataError, match=r"\+copy1.png is a copy already"):
         oversample(larger, class_name="disgusted", target=9, seed=0)
 
 
@@ -155,7 +155,7 @@ def test_oversample_first_then_split_is_refused(drawn):
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
-@pytest.mark.parametrize("mark", ["+1", "+1234", ""])
+@pytest.mark.parametrize("mark", ["+copy1", "+copy1234", ""])
 def test_a_planted_copy_is_refused(drawn, part, mark):
     """Wherever it is planted: a sister copy, a copy of a training image, or the original of a training copy."""
     splits = split(drawn)
