@@ -1,5 +1,7 @@
 """What each idea is worth: recipes × seeds in, one row a run in benchmarks/results/ablation.csv.
 
+Each run's test figures by class go to ablation_classes.csv beside it.
+
 Run: python benchmarks/ablation.py --data DIR                      every idea on a narrow network, for minutes each
      python benchmarks/ablation.py --data DIR --setting levers     what the tiny recipe loses without each of its choices
      python benchmarks/ablation.py --data DIR --setting full baseline improved --seeds 42      as the recipes say
@@ -14,7 +16,7 @@ import csv
 import os
 import re
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +40,7 @@ from mien.training.session import name_source, train_aloud
 from mien.training.trained import load_trained
 
 RESULTS = Path(__file__).parent / "results" / "ablation.csv"
+CLASSES = RESULTS.with_name("ablation_classes.csv")
 RUNS = Path("runs") / "ablation"
 WRONG_ORDER = "oversampled before the split"
 IDEAS = (
@@ -92,10 +95,14 @@ def main() -> None:
     for seed in arguments.seeds:
         for idea in arguments.ideas or DEFAULTS[arguments.setting]:
             if not is_done(idea, arguments.setting, seed):
-                add_row(measure_idea(dataset, source, idea, arguments.setting, seed))
+                row, classes = measure_idea(dataset, source, idea, arguments.setting, seed)
+                add_rows(CLASSES, classes)
+                add_rows(RESULTS, [row])
 
 
-def measure_idea(dataset: Dataset, source: str, idea: str, setting: str, seed: int) -> dict[str, object]:
+def measure_idea(
+    dataset: Dataset, source: str, idea: str, setting: str, seed: int
+) -> tuple[dict[str, object], list[dict[str, object]]]:
     recipe, splits = prepare(dataset, idea, setting, seed)
     run = train_or_go_on(recipe, splits, source, RUNS / setting / f"{re.sub('[ =]', '-', idea)}-{seed}")
     return describe(run, splits, idea, setting)
@@ -127,24 +134,38 @@ def train_or_go_on(recipe: Recipe, splits: Splits, source: str, path: Path) -> R
     return run if run.finished else train_aloud(run, splits, (), Console(stderr=True))
 
 
-def describe(run: Run, splits: Splits, idea: str, setting: str) -> dict[str, object]:
+def describe(run: Run, splits: Splits, idea: str, setting: str) -> tuple[dict[str, object], list[dict[str, object]]]:
+    """The run's row, and one for each class."""
     classifier = load_trained(run)
     validation, test = (
         measure(part.labels, classifier.predict(part.images), classes=part.classes)
         for part in (splits.validation, splits.test)
     )
     history = run.history()
+    which = {"recipe": idea, "setting": setting, "seed": run.recipe.seed}
     return {
-        "recipe": idea,
-        "setting": setting,
-        "seed": run.recipe.seed,
+        **which,
         **{f"validation_{name}": value for name, value in headline(validation).items()},
         **headline(test),
         "epochs": len(history),
         "best_epoch": 1 + int(np.argmin([row["val_loss"] for row in history])),
         "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
         **{name: run.environment[name] for name in ("backend", "processor", "cores", "git_commit", "started")},
-    }
+    }, [{**which, **by_class} for by_class in by_classes(test)]
+
+
+def by_classes(figures: Figures) -> Iterator[dict[str, object]]:
+    for one in figures.per_class:
+        values = {
+            "precision": one.precision and one.precision.value,
+            "recall": one.recall and one.recall.value,
+            "f1": one.f1,
+        }
+        yield {
+            "class": one.name,
+            "images": one.support,
+            **{name: value if value is None else round(value, 4) for name, value in values.items()},
+        }
 
 
 def headline(figures: Figures) -> dict[str, float | None]:
@@ -160,23 +181,23 @@ def headline(figures: Figures) -> dict[str, float | None]:
     }
 
 
-def rows() -> list[dict[str, object]]:
-    if not RESULTS.exists():
+def read_rows(path: Path) -> list[dict[str, object]]:
+    if not path.exists():
         return []
-    with RESULTS.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def is_done(idea: str, setting: str, seed: int) -> bool:
-    return any((row["recipe"], row["setting"], row["seed"]) == (idea, setting, str(seed)) for row in rows())
+    return any((row["recipe"], row["setting"], row["seed"]) == (idea, setting, str(seed)) for row in read_rows(RESULTS))
 
 
-def add_row(row: dict[str, object]) -> None:
-    known = rows()
-    with replacing(RESULTS) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, row)
+def add_rows(path: Path, rows: list[dict[str, object]]) -> None:
+    known = read_rows(path)
+    with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
-        writer.writerows([*known, row])
+        writer.writerows([*known, *rows])
 
 
 if __name__ == "__main__":

@@ -135,11 +135,12 @@ SECTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         (
             "recipe",
             "validation_goal",
-            "epochs_to_goal",
+            "reached",
+            "epochs",
             "seconds_per_epoch",
-            "minutes_to_goal",
-            "test_accuracy",
+            "minutes",
             "times_as_soon",
+            "test_accuracy",
         ),
     ),
     "train_step.csv": (

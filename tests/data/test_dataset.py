@@ -174,6 +174,40 @@ def test_an_empty_class_folder_beside_the_seven_is_named(tree):
         load_dataset(tree)
 
 
+def test_two_folders_of_one_class_are_named(tree):
+    shutil.copytree(tree / "train" / "fearful", tree / "train" / "fear")
+    with pytest.raises(DataError, match="has train/fear.* and a folder of the same class; expected one a class"):
+        load_dataset(tree)
+
+
+def test_one_large_picture_does_not_make_fer2013_one_s_own(tree):
+    first = tree / "train" / "angry" / "im0.png"
+    Image.new("L", (50, 50)).save(first)
+    with pytest.raises(DataError, match=r"angry/im0\.png.*50"):
+        load_dataset(tree)
+
+
+def test_a_link_to_nothing_is_a_bad_file(tree):
+    (tree / "train" / "angry" / "im999.png").symlink_to("gone.png")
+    with pytest.raises(DataError, match=r"im999\.png"):
+        load_dataset(tree)
+    assert len(load_dataset(tree, skip_bad=True).skipped) == 1
+
+
+def test_a_quote_that_is_not_closed_is_named(drawn, tmp_path):
+    path = write_csv(drawn, tmp_path / "fer2013.csv")
+    with path.open("a") as file:
+        file.write('0,"1 2 3\n' + ("4,1,Training\n" + "5 " * 2000 + "\n") * 40)
+    with pytest.raises(DataError, match=r"fer2013\.csv, line \d+: .*expected every quote to be closed"):
+        load_dataset(path, skip_bad=True)
+
+
+def test_where_no_cache_can_be_written_none_is(drawn, tree, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "file" / "cache"))
+    assert same(load_dataset(tree), drawn)
+
+
 def test_hidden_files_are_no_images(drawn, tree):
     (tree / "train" / "sad" / ".DS_Store").write_text("")
     assert len(load_dataset(tree)) == len(drawn)

@@ -50,6 +50,15 @@ def test_a_failed_download_names_its_cause_and_the_ways_out(kagglehub):
     assert "\n" not in str(caught.value)
 
 
+def test_an_error_of_kagglehub_s_own_is_one_line_too(kagglehub):
+    class DataCorruptionError(Exception):
+        pass
+
+    kagglehub.answer = DataCorruptionError("the file is not whole")
+    with pytest.raises(DataError, match="DataCorruptionError: the file is not whole.*--data drawn"):
+        fetch()
+
+
 def test_without_the_package_the_cure_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'mien\[train\]'"):

@@ -9,7 +9,14 @@ from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
 from mien.errors import DataError, RecipeError
-from mien.evaluation.calibration import Calibration, fit_calibration, fit_temperature, retarget, uncertain
+from mien.evaluation.calibration import (
+    Calibration,
+    fit_calibration,
+    fit_temperature,
+    fit_threshold,
+    retarget,
+    uncertain,
+)
 
 EVEN = (1 / 3, 1 / 3, 1 / 3)
 SKEWED = (0.75, 0.2, 0.05)
@@ -178,3 +185,12 @@ def test_uncertain_is_where_the_likeliest_class_is_below_the_bar():
     assert not uncertain(probabilities, minimum_confidence=0.0).any()
     with pytest.raises(RecipeError, match=r"0\.\.1"):
         uncertain(probabilities, minimum_confidence=50.0)
+
+
+def test_a_threshold_leaves_those_who_are_right_often_enough():
+    confidence = np.array([0.9, 0.9, 0.9, 0.8, 0.7, 0.6])
+    probabilities = np.stack([confidence, 1 - confidence], axis=1).astype(np.float32)
+    labels = np.array([0, 0, 1, 0, 0, 1])  # the third of those with 0.9 is wrong, and so is the last
+    assert fit_threshold(labels, probabilities, accuracy=0.95) == 1.0  # a tie is not cut through
+    assert fit_threshold(labels, probabilities, accuracy=0.8) == pytest.approx(0.7)
+    assert fit_threshold(labels, probabilities, accuracy=0.6) == pytest.approx(0.6)

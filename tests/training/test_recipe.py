@@ -68,6 +68,9 @@ def test_any_field_can_be_overridden(assignment, field, value):
         ("precision=float8", "precision is 'float8'; expected one of float32, mixed_bfloat16"),
         ("class_weights=2", "class_weights is 2; expected true or false"),
         ("seed=-1", "seed is -1"),
+        ("seed=5000000000", "seed is 5000000000"),
+        ("learning_rate=Infinity", "learning_rate is inf"),
+        ("focal_gamma=1e999", "focal_gamma is inf"),
         ("model=baselin", "model is 'baselin'; expected one of baseline, "),
     ],
 )
@@ -76,6 +79,15 @@ def test_a_wrong_field_or_value_answers_with_the_right_ones(assignment, answer):
         find_recipe("baseline").override(assignment)
     assert answer in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_backbone_may_start_from_nothing():
+    assert find_recipe("resnet50").override("weights=none", "frozen_epochs=0", "curriculum=none").weights == "none"
+
+
+def test_averages_do_not_go_with_two_phases():
+    with pytest.raises(RecipeError, match="average is 0.9; expected 0 where frozen_epochs part the training in two"):
+        find_recipe("resnet50").override("average=0.9")
 
 
 def test_an_unknown_recipe_answers_with_the_right_ones():

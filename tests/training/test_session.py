@@ -146,6 +146,14 @@ def test_teachers_that_are_not_there_are_asked_for(tmp_path, console):
     assert not (tmp_path / "student").exists()
 
 
+@pytest.mark.parametrize(
+    ("recipes", "fault"), [((), "no teacher came"), ((RECIPE, replace(RECIPE, epochs=3)), "two teachers are small-42")]
+)
+def test_teachers_that_cannot_teach_are_refused_before_they_are_trained(recipes, fault):
+    with pytest.raises(RecipeError, match=fault):
+        Teachers(recipes)
+
+
 def test_classes_of_ones_own_travel_from_the_folder_to_every_figure(own, tmp_path, console):
     classes = tuple(sorted(OWN.values()))
     run = start(tmp_path / "run", console, data=str(own))

@@ -13,15 +13,20 @@ from mien.data.balance import oversample
 from mien.data.splits import Splits, split
 from mien.errors import DataError, RecipeError, RunError
 from mien.models import MODELS
+from mien.training.averages import fit_statistics, normalisations
+from mien.training.recipe import Recipe
 from mien.training.runs import Run
 from mien.training.trained import load_trained
 from mien.training.trainer import (
+    build_batches,
     class_weights_of,
     compile_for,
+    is_over,
     learning_targets,
     network_of,
     order_of,
     oversampled,
+    phases_of,
     targets_of,
     train,
     wrap,
@@ -308,6 +313,30 @@ def test_two_phases_freeze_then_fine_tune_and_resume(splits, small, new_run, sto
     train(recipe, splits, run)
     assert [row["epoch"] for row in run.history()] == [1, 2, 3]
     assert [round(row["learning_rate"], 6) for row in run.history()] == [1e-3, 1e-4, 1e-4]
+
+
+def test_a_head_is_trained_to_its_last_epoch_and_no_further():
+    recipe = Recipe(name="head", model="efficientnet", frozen_epochs=5, epochs=3, stop_patience=1)
+    phases = phases_of(recipe)
+    assert [(phase.first, phase.last) for phase in phases] == [(0, 3), (3, 3)]
+    worse = [{"val_loss": 1.0 + epoch} for epoch in range(3)]
+    assert not is_over(phases[0], recipe, worse[:2])
+    assert all(is_over(phase, recipe, worse) for phase in phases)
+
+
+def test_statistics_fitted_to_weights_forget_those_before_and_are_the_same_each_time(splits, small):
+    model = wrap(small, classes=7)
+    batches = build_batches(small, splits.train, targets_of(splits.train), None)
+    layers = normalisations(model)
+    momenta = [layer.momentum for layer in layers]
+    fit_statistics(model, batches)
+    once = [keras.ops.convert_to_numpy(layer.moving_variance) for layer in layers]
+    for layer in layers:
+        layer.moving_variance.assign(layer.moving_variance + 5)
+    fit_statistics(model, batches)
+    assert [layer.momentum for layer in layers] == momenta
+    for layer, variance in zip(layers, once, strict=True):
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(layer.moving_variance), variance, rtol=1e-4)
 
 
 def test_the_first_phase_leaves_the_backbone_as_it_was(splits, small, new_run, monkeypatch):
