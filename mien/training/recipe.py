@@ -43,7 +43,7 @@ class Recipe:
     focal_alpha: float = 0.25
     label_smoothing: float = 0.0
 
-    curriculum: Literal["none", "pilot"] = "none"  # easy images first, by the loss of a short pilot out of fold
+    curriculum: Literal["none", "pilot", "votes"] = "none"  # easy first: by a short pilot's loss, or FER+ agreement
     curriculum_start: float = 0.3  # share of the images, the easiest, that the first epoch draws from
     curriculum_epochs: int = 10  # epochs until all images take part
 

@@ -4,12 +4,13 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from mien.data.dataset import Dataset, locate, untracked
 from mien.data.fetch import DRAWN, fetch, open_data
 from mien.data.splits import Splits, split
-from mien.data.votes import load_votes
+from mien.data.votes import Votes, load_votes
 from mien.emotions import Probabilities, Track
 from mien.errors import RecipeError, RunError
 from mien.evaluation.calibration import Calibration
@@ -54,6 +55,8 @@ def start_run(
     given = {"labels": True, "votes": votes, "teacher": teachers}
     if not given[recipe.targets]:
         raise RecipeError(f"targets is {recipe.targets!r}, but none were given; expected {WHENCE[recipe.targets]}")
+    if recipe.curriculum == "votes" and not votes:
+        raise RecipeError(f"curriculum is 'votes', but none were given; expected {WHENCE['votes']}")
     source = name_source(data)
     dataset = open_data(source, skip_bad=skip_bad, track=track)
     check_classes(recipe, dataset.classes)
@@ -199,9 +202,13 @@ def train_aloud(run: Run, splits: Splits, watching: tuple[Tracker, ...], console
 
 
 def find_difficulties(run: Run, train_part: Dataset, console: Console) -> Difficulties | None:
-    """How hard a short pilot finds each training image it did not learn from; kept in the run's folder."""
+    """How hard each training image is: to a short pilot that did not learn from it, whose runs lie in the run's folder,
+    or by how little annotators agreed on it; where they have not seen it, it is as hard as can be.
+    """
     if run.recipe.curriculum == "none":
         return None
+    if run.recipe.curriculum == "votes":
+        return 1.0 - votes_of(run, train_part).agreement(train_part.classes).astype(np.float64)
     console.print("sorting faces by difficulty with a short pilot")
     pilot = Recipe(name="pilot", model="compact", epochs=PILOT_EPOCHS, class_weights=False, seed=run.recipe.seed)
     folds = out_of_fold(pilot, train_part, folder=run.path / "pilot", folds=PILOT_FOLDS, console=console)
@@ -211,11 +218,14 @@ def find_difficulties(run: Run, train_part: Dataset, console: Console) -> Diffic
 def find_soft_targets(run: Run, train_part: Dataset, console: Console) -> Probabilities | None:
     """For the run's training images: the shares of the classes among votes, or what teachers say out of fold."""
     if "votes" in run.split:
-        votes = load_votes(Path(run.split["votes"]), train_part, fer2013_csv=find_csv(run.split["data"]), partial=True)
-        return votes.soft_targets(train_part.classes)
+        return votes_of(run, train_part).soft_targets(train_part.classes)
     if "teachers" in run.split:
         return Teachers.from_dict(run.split["teachers"]).teach(train_part, console=console)
     return None
+
+
+def votes_of(run: Run, train_part: Dataset) -> Votes:
+    return load_votes(Path(run.split["votes"]), train_part, fer2013_csv=find_csv(run.split["data"]), partial=True)
 
 
 def build_ensemble(

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mien.data.audit import audit
 from mien.data.dataset import load_dataset
+from mien.data.votes import ANSWERS
 from mien.errors import MissingExtraError, RecipeError, RunError
 from mien.evaluation.comparison import compare_reports
 from mien.recipes import find_recipe
@@ -135,6 +136,44 @@ def test_a_student_learns_what_teachers_say_of_images_they_did_not_learn(tmp_pat
     hard = np.eye(7)[known.labels]
     np.testing.assert_allclose(targets, 0.6 * said + 0.4 * hard, atol=1e-6)
     assert session.evaluate_run(run.path).provenance["split"]["teachers"]["folds"] == 2
+
+
+@pytest.mark.usefixtures("few_faces")
+@pytest.mark.parametrize("curriculum", ["pilot", "votes"])
+def test_a_curriculum_knows_what_is_easy(tmp_path, console, monkeypatch, drawn, curriculum):
+    seen = {}
+
+    def look(recipe, splits, run, **given):
+        seen.update(splits=splits, **given)
+        return run
+
+    monkeypatch.setattr(session, "train", look)
+    monkeypatch.setattr(session, "PILOT_EPOCHS", 1)
+    votes = tmp_path / "votes.csv"
+    agreed = {name: row % 7 for row, name in enumerate(drawn.names.tolist())}
+    rows = [f"{name},{4 + n},{6 - n}{',0' * 8}" for name, n in agreed.items()]
+    votes.write_text("\n".join([",".join(("path", *ANSWERS)), *rows]))
+    start(tmp_path / "run", console, recipe=replace(RECIPE, curriculum=curriculum), votes=votes)
+    names, difficulties = seen["splits"].train.names.tolist(), seen["difficulties"]
+    assert difficulties.shape == (len(names),)
+    if curriculum == "votes":
+        assert difficulties == pytest.approx([1 - max(4 + agreed[name], 6 - agreed[name]) / 10 for name in names])
+
+
+@pytest.mark.usefixtures("few_faces")
+def test_a_curriculum_by_votes_asks_for_them(tmp_path, console):
+    with pytest.raises(RecipeError, match="curriculum is 'votes', but none were given; expected .*--votes FILE"):
+        start(tmp_path / "run", console, recipe=replace(RECIPE, curriculum="votes"))
+
+
+@pytest.mark.usefixtures("few_faces")
+def test_a_run_is_not_judged_with_other_images_than_it_learned_from(tmp_path, console, monkeypatch, drawn):
+    run = start(tmp_path / "run", console)
+    fewer = drawn.take(np.arange(1, len(drawn)))
+    monkeypatch.setattr(judged, "open_data", lambda source, **options: fewer)
+    for judge in (session.evaluate_run, session.calibrate_run):
+        with pytest.raises(RunError, match="images hash to .* but .* began with"):
+            judge(run.path)
 
 
 @pytest.mark.usefixtures("few_faces")
