@@ -187,7 +187,8 @@ def test_demo_runs_on_drawn_faces_when_nothing_is_at_hand(tmp_path):
     done = mien("demo", "epochs=1", cwd=tmp_path, KAGGLEHUB_CACHE=str(tmp_path), HTTPS_PROXY="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
     assert "using drawn faces" in done.stderr
-    page = tmp_path / done.stdout.strip().splitlines()[-1]
+    page, picture = (tmp_path / line for line in done.stdout.strip().splitlines()[-2:])
+    assert picture.read_bytes().startswith(b"\xff\xd8")  # a JPEG of the photo that was read
     assert page.read_text().startswith("<!DOCTYPE html>")
 
 
