@@ -6,7 +6,10 @@ from mien.training.recipe import Recipe
 def recipe() -> Recipe:
     """Residual network, SGD on a cosine, averaged weights, mixup, erasing, label smoothing.
 
-    Run: mien train base
+    Test accuracy 67.7 %, macro-F1 0.66 after 90 epochs (one seed, two hours on one CPU core): the model that comes with
+    mien. docs/results.md has its other figures.
+
+    Run: mien train base, or as the model was: mien train base epochs=90 precision=mixed_bfloat16
     """
     return Recipe(
         name="base",

@@ -6,6 +6,8 @@ from mien.training.recipe import Recipe
 def recipe() -> Recipe:
     """Every choice of the project this one grew from, which reported accuracy 0.58 and macro-F1 0.54.
 
+    Measured: test accuracy 0.52, macro-F1 0.48, stopped after 32 epochs (one seed, 46 minutes on one CPU core).
+
     Run: mien train baseline
     """
     return Recipe(name="baseline")

@@ -9,7 +9,9 @@ from mien.training.recipe import Recipe
 def recipe() -> Recipe:
     """Five epochs of the flagship's network.
 
-    Run: mien train sprint
+    Test accuracy 59.2 %, macro-F1 0.49 (one seed, 7 minutes on one CPU core).
+
+    Run: mien train sprint, or as measured: mien train sprint precision=mixed_bfloat16
     """
     return replace(
         base.recipe(),
