@@ -2,9 +2,11 @@
 
 Each image is set in a larger grey canvas, so that a cascade may place its box freely, and the framing is what best maps
 those boxes back to the image. Photos, where given, place the profile cascade's boxes on the frontal one's. A model,
-where given, is judged on test images in canvases with the detector in the loop, a missed face being an error.
+where given, is judged on test images in canvases with the detector in the loop, a missed face being an error; the
+other rows are kept.
 
-    python benchmarks/framing.py DATA [--photos FOLDER] [--model FILE]      writes results/framing.csv
+    python benchmarks/framing.py DATA [--photos FOLDER]      writes results/framing.csv
+    python benchmarks/framing.py DATA --model base
 """
 
 import argparse
@@ -43,13 +45,11 @@ Row = tuple[str, str, float, int]  # what was measured, its figure, its value, o
 def main() -> None:
     arguments = parse()
     dataset = load_dataset(arguments.data)
-    faces = pick(dataset.training, arguments.faces)
-    canvases = [set_in_canvas(face) for face in faces.images]
-    rows = [*measure_cascades(canvases), *measure_crops(faces.images, canvases), *measure_eyes(faces.images)]
-    if arguments.photos:
-        rows += measure_photos(arguments.photos)
     if arguments.model:
-        rows += measure_model(arguments.model, pick(dataset.test, arguments.faces))
+        known = [row for row in read_rows() if not row[0].startswith(f"{arguments.model} ")]
+        rows = [*known, *measure_model(arguments.model, pick(dataset.test, arguments.faces))]
+    else:
+        rows = [*measure_framing(pick(dataset.training, arguments.faces), arguments.photos)]
     with replacing(RESULTS) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("what", "figure", "value", "faces"))
@@ -57,12 +57,26 @@ def main() -> None:
     print(RESULTS.read_text())
 
 
+def measure_framing(faces, photos: Path | None) -> Iterator[Row]:
+    canvases = [set_in_canvas(face) for face in faces.images]
+    yield from measure_cascades(canvases)
+    yield from measure_crops(faces.images, canvases)
+    yield from measure_eyes(faces.images)
+    if photos:
+        yield from measure_photos(photos)
+
+
+def read_rows() -> list[Row]:
+    with RESULTS.open(newline="", encoding="utf-8") as file:
+        return [(what, figure, float(value), int(number)) for what, figure, value, number in list(csv.reader(file))[1:]]
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="FER2013, a folder or fer2013.csv")
     parser.add_argument("--faces", type=int, default=2000, help="how many images to draw, seed 0")
     parser.add_argument("--photos", type=Path, help="photos of people, to place the profile cascade's boxes")
-    parser.add_argument("--model", help="a model to judge with the detector in the loop")
+    parser.add_argument("--model", help="judge this with the detector in the loop, and keep the other rows")
     return parser.parse_args()
 
 
