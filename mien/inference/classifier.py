@@ -33,7 +33,8 @@ class Face:
 
     box: x, y, width and height in pixels of the picture, upright. score: how sure the detector is that it is a face,
     0..1. probabilities: of each class, summing to one. confidence: that of `emotion`. uncertain: whether that is below
-    the minimum asked for, or else the model's own. person: who it is of those followed through a video, from 1; None in a photo.
+    the minimum asked for, or else the model's own. person: who it is of those followed through a video, from 1; None in
+    a photo.
     """
 
     box: tuple[int, int, int, int]
@@ -144,9 +145,9 @@ def load(
     threads: how many to compute with; all cores where none are given. providers: ONNX Runtime's, the first choice
     first; the CPU where none are given. operating_point: "accuracy", or "balanced", which finds rare classes more
     often. minimum_confidence: faces below it are marked uncertain, 0..1; where it is None, the file says from where on
-    it was right four times in five. priors: share of every class in the population to be read, where it differs from that
-    of the training images; at the accuracy point alone, since the balanced one leaves it out of account. Raises DataError for a file that is not ours or not as its card says, RecipeError
-    for an option out of range.
+    it was right four times in five. priors: share of every class in the population to be read, where it differs from
+    that of the training images; at the accuracy point alone, since the balanced one leaves it out of account. Raises
+    DataError for a file that is not ours or not as its card says, RecipeError for an option out of range.
     """
     check_options(threads, operating_point, minimum_confidence)
     if priors is not None and operating_point != "accuracy":
