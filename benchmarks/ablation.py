@@ -70,8 +70,15 @@ LEVERS = (
 
 def narrow(recipe: Recipe) -> Recipe:
     """The same idea on a quarter of the filters, over a few epochs in which the learning rate falls to nothing."""
-    model = "vgg_narrow" if recipe.model == "vgg" else recipe.model
-    return replace(recipe, model=model, epochs=10, schedule="cosine", warmup_epochs=1, learning_rate=3e-3)
+    return replace(
+        recipe,
+        model="vgg_narrow" if recipe.model == "vgg" else recipe.model,
+        epochs=8,
+        schedule="cosine",
+        warmup_epochs=1,
+        learning_rate=3e-3,
+        precision="mixed_bfloat16",
+    )
 
 
 def short(recipe: Recipe) -> Recipe:
