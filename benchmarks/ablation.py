@@ -2,11 +2,12 @@
 
 Each run's test figures by class go to ablation_classes.csv beside it.
 
-Run: python benchmarks/ablation.py --data DIR                      every idea on a narrow network, for minutes each
+Run: python benchmarks/ablation.py --data DIR                      every idea on a small network, for minutes each
      python benchmarks/ablation.py --data DIR --setting levers     what the tiny recipe loses without each of its choices
      python benchmarks/ablation.py --data DIR --setting full baseline improved --seeds 42      as the recipes say
 
-An idea is a recipe's name, with any of its choices changed behind it: "tiny mixup=0".
+An idea is a recipe's name, with any of its choices changed behind it: "tiny mixup=0". Recipes that learn from votes want
+--votes FILE.
 
 Finished rows are skipped and a stopped training goes on where it was, so the same command may be given again. Runs lie
 in runs/ablation/SETTING/. Test figures are for reporting; whoever chooses among recipes looks at validation alone.
@@ -54,6 +55,7 @@ IDEAS = (
     "curriculum",
     "transformer",
     WRONG_ORDER,
+    "votes",
 )
 LEVERS = (
     "tiny",
@@ -69,14 +71,16 @@ LEVERS = (
 
 
 def narrow(recipe: Recipe) -> Recipe:
-    """The same idea on a quarter of the filters, over a few epochs in which the learning rate falls to nothing."""
+    """The same idea on the compact network, over a few epochs in which the learning rate falls to nothing."""
     return replace(
         recipe,
-        model="vgg_narrow" if recipe.model == "vgg" else recipe.model,
-        epochs=8,
+        model="compact" if recipe.model == "vgg" else recipe.model,
+        epochs=10,
+        curriculum_epochs=4,
         schedule="cosine",
         warmup_epochs=1,
         learning_rate=3e-3,
+        batch_size=128,
         precision="mixed_bfloat16",
     )
 
@@ -94,24 +98,29 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("ideas", nargs="*", metavar="IDEA")
     parser.add_argument("--data", default=None)
+    parser.add_argument("--votes", type=Path, default=None)
     parser.add_argument("--setting", default="narrow", choices=SETTINGS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44])
     arguments = parser.parse_args()
     source = name_source(arguments.data)
     dataset = open_data(source)
+    possible = [idea for idea in DEFAULTS[arguments.setting] if idea != "votes" or arguments.votes]
     for seed in arguments.seeds:
-        for idea in arguments.ideas or DEFAULTS[arguments.setting]:
+        for idea in arguments.ideas or possible:
             if not is_done(idea, arguments.setting, seed):
-                row, classes = measure_idea(dataset, source, idea, arguments.setting, seed)
+                row, classes = measure_idea(dataset, source, arguments.votes, idea, arguments.setting, seed)
                 add_rows(CLASSES, classes)
                 add_rows(RESULTS, [row])
 
 
 def measure_idea(
-    dataset: Dataset, source: str, idea: str, setting: str, seed: int
+    dataset: Dataset, source: str, votes: Path | None, idea: str, setting: str, seed: int
 ) -> tuple[dict[str, object], list[dict[str, object]]]:
     recipe, splits = prepare(dataset, idea, setting, seed)
-    run = train_or_go_on(recipe, splits, source, RUNS / setting / f"{re.sub('[ =]', '-', idea)}-{seed}")
+    facts = {"data": source, "skip_bad": False, "skipped": [], "notes": [], **splits.to_dict()}
+    if votes and recipe.targets == "votes":
+        facts["votes"] = str(votes.resolve())
+    run = train_or_go_on(recipe, splits, facts, RUNS / setting / f"{re.sub('[ =]', '-', idea)}-{seed}")
     return describe(run, splits, idea, setting)
 
 
@@ -128,16 +137,9 @@ def prepare(dataset: Dataset, idea: str, setting: str, seed: int) -> tuple[Recip
     return replace(recipe, oversample=""), Splits(torn.train, torn.validation, honest.test)
 
 
-def train_or_go_on(recipe: Recipe, splits: Splits, source: str, path: Path) -> Run:
+def train_or_go_on(recipe: Recipe, splits: Splits, facts: dict[str, object], path: Path) -> Run:
     """The finished run at `path`: trained now, gone on with, or found there."""
-    known = (path / "recipe.json").exists()
-    run = (
-        Run.open(path)
-        if known
-        else Run.create(
-            path, recipe, split={"data": source, "skip_bad": False, "skipped": [], "notes": [], **splits.to_dict()}
-        )
-    )
+    run = Run.open(path) if (path / "recipe.json").exists() else Run.create(path, recipe, split=facts)
     return run if run.finished else train_aloud(run, splits, (), Console(stderr=True))
 
 

@@ -12,7 +12,6 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "baseline": baseline.build,
     "compact": compact.build,
     "vgg": vgg.build,
-    "vgg_narrow": vgg.build_narrow,
     "residual": residual.build,
     "residual_wide": residual.build_wide,
     "transformer": transformer.build,

@@ -10,26 +10,17 @@ from mien.models.layers import convolution
 
 PENALTY = 1e-4  # what each squared weight of a kernel adds to the loss
 NOISE = 0.03  # standard deviation, in pixels scaled to 0..1: about 8 grey levels
+WIDTHS = (64, 128, 256, 512)  # filters of each block's convolutions
 
 
 def build(*, classes: int = 7) -> keras.Model:
     """4.9 M parameters, 469 M multiply-adds a face: five baselines' cost."""
-    return stack_blocks((64, 128, 256, 512), classes=classes, name="vgg")
-
-
-def build_narrow(*, classes: int = 7) -> keras.Model:
-    """0.4 M parameters, 30 M multiply-adds a face: the same with a quarter of the filters, for ablations on a CPU."""
-    return stack_blocks((16, 32, 64, 128), classes=classes, name="vgg_narrow")
-
-
-def stack_blocks(widths: tuple[int, ...], *, classes: int, name: str) -> keras.Model:
-    """A block for each of `widths`, then dense layers of 256 and 128."""
     image = keras.Input((SIZE, SIZE, 1), name="image")
     # Noise, dropped maps and dropout may stay in the saved network: unlike Keras' Random* layers, which run unless told
     # not to, their `training` is False unless told otherwise, so a plain network(x), export included, passes by them.
     x = layers.Rescaling(1 / 255)(image)
     x = layers.GaussianNoise(NOISE)(x)
-    for filters in widths:
+    for filters in WIDTHS:
         x = convolution(x, filters, penalty=PENALTY)
         x = convolution(x, filters, penalty=PENALTY)
         x = layers.MaxPooling2D()(x)
@@ -44,7 +35,7 @@ def stack_blocks(widths: tuple[int, ...], *, classes: int, name: str) -> keras.M
         dtype="float32",
         name="probabilities",
     )(x)
-    return keras.Model(image, probabilities, name=name)
+    return keras.Model(image, probabilities, name="vgg")
 
 
 def dense(x: Any, units: int, *, dropout: float) -> Any:

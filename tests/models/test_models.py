@@ -181,14 +181,6 @@ def test_the_vgg_is_the_one_described():
     assert len(network.losses) == 11
 
 
-def test_the_narrow_vgg_is_the_vgg_with_a_quarter_of_the_filters():
-    wide, narrow = (
-        [(type(layer), getattr(layer, "filters", 0)) for layer in network_of(name).layers]
-        for name in ("vgg", "vgg_narrow")
-    )
-    assert [(kind, filters / 4) for kind, filters in wide] == narrow
-
-
 def test_the_transformer_sees_where_its_tokens_are(faces):
     """Without places, attention and pooling would be blind to order; with them, moved places move the answer."""
     network = build_network("transformer")
@@ -211,8 +203,8 @@ def test_unknown_models_and_weights_are_refused():
         build_network("vgg19")
     with pytest.raises(RecipeError, match="vgg has no imagenet weights; .* resnet50, efficientnet"):
         build_network("vgg", weights="imagenet")
-    with pytest.raises(RecipeError, match="vgg_narrow' has no pretrained backbone; expected resnet50 or efficientnet"):
-        pretrained.freeze(network_of("vgg_narrow"))
+    with pytest.raises(RecipeError, match="baseline' has no pretrained backbone; expected resnet50 or efficientnet"):
+        pretrained.freeze(network_of("baseline"))
 
 
 def build_small_backbone(*, include_top, weights, input_shape):

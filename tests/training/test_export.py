@@ -194,7 +194,7 @@ def test_a_run_in_mixed_precision_is_exported_in_float32(new_run, images):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["baseline", "vgg_narrow", "transformer", "efficientnet"])
+@pytest.mark.parametrize("name", ["baseline", "vgg", "transformer", "efficientnet"])
 def test_every_kind_of_network_is_keras_equal(name, images, tmp_path):
     """Layers that the compact network lacks; weights are as initialised."""
     import onnxruntime
