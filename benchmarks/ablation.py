@@ -13,7 +13,6 @@ Finished rows are skipped and a stopped training goes on where it was, so the sa
 in runs/ablation/SETTING/. Test figures are for reporting; whoever chooses among recipes looks at validation alone.
 """
 
-import csv
 import os
 import re
 from argparse import ArgumentParser
@@ -33,12 +32,12 @@ from mien.data.dataset import Dataset
 from mien.data.fetch import open_data
 from mien.data.splits import Splits, split
 from mien.evaluation.metrics import Figures, measure
-from mien.files import replacing
 from mien.recipes import find_recipe
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
 from mien.training.session import name_source, train_aloud
 from mien.training.trained import load_trained
+from tables import read_table, write_table
 
 RESULTS = Path(__file__).parent / "results" / "ablation.csv"
 CLASSES = RESULTS.with_name("ablation_classes.csv")
@@ -109,8 +108,8 @@ def main() -> None:
         for idea in arguments.ideas or possible:
             if not is_done(idea, arguments.setting, seed):
                 row, classes = measure_idea(dataset, source, arguments.votes, idea, arguments.setting, seed)
-                add_rows(CLASSES, classes)
-                add_rows(RESULTS, [row])
+                write_table(CLASSES, [*read_table(CLASSES), *classes])
+                write_table(RESULTS, [*read_table(RESULTS), row])
 
 
 def measure_idea(
@@ -190,23 +189,10 @@ def headline(figures: Figures) -> dict[str, float | None]:
     }
 
 
-def read_rows(path: Path) -> list[dict[str, object]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def is_done(idea: str, setting: str, seed: int) -> bool:
-    return any((row["recipe"], row["setting"], row["seed"]) == (idea, setting, str(seed)) for row in read_rows(RESULTS))
-
-
-def add_rows(path: Path, rows: list[dict[str, object]]) -> None:
-    known = read_rows(path)
-    with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows([*known, *rows])
+    return any(
+        (row["recipe"], row["setting"], row["seed"]) == (idea, setting, str(seed)) for row in read_table(RESULTS)
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ other rows are kept.
 """
 
 import argparse
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,6 @@ import numpy as np
 from scipy.optimize import minimize
 
 from mien.data.dataset import load_dataset
-from mien.files import replacing
 from mien.inference.classifier import load
 from mien.inference.faces import (
     Box,
@@ -34,6 +32,7 @@ from mien.inference.faces import (
     to_grey,
 )
 from mien.inference.media import DataError, list_sources, read_picture
+from tables import read_table, write_table
 
 UP = 4  # times the image is enlarged, by cubic interpolation: cascades start at 24 pixels and step by a few
 SIDE = 48 * UP  # pixels, of an image in its canvas
@@ -46,15 +45,17 @@ def main() -> None:
     arguments = parse()
     dataset = load_dataset(arguments.data)
     if arguments.model:
-        known = [row for row in read_rows() if not row[0].startswith(f"{arguments.model} ")]
-        rows = [*known, *measure_model(arguments.model, pick(dataset.test, arguments.faces))]
+        known = [row for row in read_table(RESULTS) if not row["what"].startswith(f"{arguments.model} ")]
+        found = measure_model(arguments.model, pick(dataset.test, arguments.faces))
     else:
-        rows = [*measure_framing(pick(dataset.training, arguments.faces), arguments.photos)]
-    with replacing(RESULTS) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("what", "figure", "value", "faces"))
-        writer.writerows((what, figure, f"{value:.4f}", number) for what, figure, value, number in rows)
-    print(RESULTS.read_text())
+        known = []
+        found = measure_framing(pick(dataset.training, arguments.faces), arguments.photos)
+    rows = [
+        {"what": what, "figure": figure, "value": f"{value:.4f}", "faces": number}
+        for what, figure, value, number in found
+    ]
+    write_table(RESULTS, [*known, *rows])
+    print(RESULTS.read_text(encoding="utf-8"))
 
 
 def measure_framing(faces, photos: Path | None) -> Iterator[Row]:
@@ -64,11 +65,6 @@ def measure_framing(faces, photos: Path | None) -> Iterator[Row]:
     yield from measure_eyes(faces.images)
     if photos:
         yield from measure_photos(photos)
-
-
-def read_rows() -> list[Row]:
-    with RESULTS.open(newline="", encoding="utf-8") as file:
-        return [(what, figure, float(value), int(number)) for what, figure, value, number in list(csv.reader(file))[1:]]
 
 
 def parse() -> argparse.Namespace:

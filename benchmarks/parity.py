@@ -3,7 +3,6 @@
 python benchmarks/parity.py RUN … --data DIR            writes results/parity.csv
 """
 
-import csv
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +13,12 @@ choose_backend("tensorflow")
 
 import numpy as np
 
-from mien.files import replacing
 from mien.inference.classifier import load
 from mien.training.export import export_run, in_float32
 from mien.training.judged import split_of
 from mien.training.runs import Run, describe_environment
 from mien.training.trained import load_trained
+from tables import write_table
 
 RESULTS = Path(__file__).parent / "results" / "parity.csv"
 
@@ -32,10 +31,7 @@ def main() -> None:
     environment = describe_environment()
     constant = {name: environment[name] for name in ("backend", "processor", "git_commit", "started")}
     rows = [{**row, **constant} for run in arguments.runs for row in compare(Run.open(run), arguments.data)]
-    with replacing(RESULTS) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(RESULTS, rows)
     print(RESULTS.read_text(encoding="utf-8"))
 
 

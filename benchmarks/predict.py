@@ -7,7 +7,6 @@ its rows are missing and the others are written. Faces are FER2013's test images
     python benchmarks/predict.py MODEL.onnx … --photo FILE [--data DIR] [--fer PYTHON]     writes results/predict.csv
 """
 
-import csv
 import json
 import os
 import platform
@@ -153,13 +152,10 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def write_results(table: list[dict[str, object]]) -> None:
-    from mien.files import replacing
+    from tables import write_table
 
     constant = {"processor": processor(), "python": platform.python_version()}
-    with replacing(RESULTS) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*table[0], *constant], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, **constant} for row in table)
+    write_table(RESULTS, [{**row, **constant} for row in table])
     print(RESULTS.read_text(encoding="utf-8"))
 
 

@@ -6,7 +6,6 @@ at both operating points. ONNX Runtime alone predicts, with the calibration that
     python benchmarks/shipped.py [NAME …] --data DIR        writes results/shipped.csv and mien/inference/weights/*.json
 """
 
-import csv
 import hashlib
 import itertools
 import json
@@ -19,9 +18,10 @@ from mien.emotions import Images, Probabilities
 from mien.evaluation.evaluate import PROTOCOLS, evaluate
 from mien.evaluation.metrics import Figures
 from mien.evaluation.model_file import split_for
-from mien.files import replacing, write_json
+from mien.files import write_json
 from mien.inference.classifier import OPERATING_POINTS, WEIGHTS, Classifier, load, shipped_models
 from mien.machine import describe_machine
+from tables import read_table, write_table
 
 RESULTS = Path(__file__).parent / "results" / "shipped.csv"
 HEADLINE = {
@@ -53,9 +53,10 @@ def main() -> None:
     arguments = parser.parse_args()
     machine = describe_machine()
     constant = {name: machine[name] for name in ("processor", "cores", "git_commit", "started")}
-    known = [row for row in read_rows() if row["model"] in set(shipped_models()) - set(arguments.names)]
+    known = [row for row in read_table(RESULTS) if row["model"] in set(shipped_models()) - set(arguments.names)]
     found = [{**row, **constant} for name in arguments.names for row in judge(name, arguments.data)]
-    write_rows([*known, *found])
+    write_table(RESULTS, [*known, *found])
+    print(RESULTS.read_text(encoding="utf-8"))
     for name in arguments.names:
         add_to_card(name, [row for row in found if row["model"] == name])
 
@@ -109,21 +110,6 @@ def add_to_card(name: str, rows: list[dict[str, object]]) -> None:
     card = json.loads(path.read_text(encoding="utf-8"))
     figures = {key: value for key, value in headline.items() if key not in ("model", "git_commit", "started")}
     write_json(path, {**card, "test": figures})
-
-
-def read_rows() -> list[dict[str, object]]:
-    if not RESULTS.exists():
-        return []
-    with RESULTS.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def write_rows(rows: list[dict[str, object]]) -> None:
-    with replacing(RESULTS) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    print(RESULTS.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

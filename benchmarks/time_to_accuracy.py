@@ -8,7 +8,6 @@ the accuracy of what each run kept, and decides nothing.
 Run: python benchmarks/time_to_accuracy.py RUN RUN --data DIR
 """
 
-import csv
 import os
 import statistics
 import sys
@@ -24,12 +23,12 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import numpy as np
 
 from mien.data.dataset import Dataset
-from mien.files import replacing
 from mien.training.batches import Batches
 from mien.training.judged import split_of
 from mien.training.runs import Run, describe_environment
 from mien.training.session import evaluate_run
 from mien.training.trainer import class_weights_of, compile_for, targets_of, wrap
+from tables import write_table
 
 RESULTS = Path(__file__).parent / "results" / "time_to_accuracy.csv"
 GOALS = {"baseline": 0.58, "sprint": 0.61}
@@ -50,7 +49,8 @@ def main() -> None:
     baseline, sprint = rows
     if sprint["reached"]:
         sprint["times_as_soon"] = round(baseline["minutes"] / sprint["minutes"], 1)
-    write(rows)
+    write_table(RESULTS, rows)
+    print(RESULTS.read_text(encoding="utf-8"))
 
 
 def measure(runs: dict[str, Run], parts: dict[str, Dataset], *, images: int, rounds: int) -> dict[str, float]:
@@ -96,14 +96,6 @@ def describe(name: str, run: Run, seconds: float, data: str | None) -> dict[str,
         "test_accuracy": round(evaluate_run(run.path, data=data).figures.accuracy.value, 4),
         **{fact: environment[fact] for fact in ("backend", "processor", "cores", "git_commit", "started")},
     }
-
-
-def write(rows: list[dict[str, float | str | None]]) -> None:
-    with replacing(RESULTS) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    print(RESULTS.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Machines pause and other work comes between, which only ever makes a round longe
 Run: make bench, or python benchmarks/train_step.py --data DIR --images 1280 --rounds 12
 """
 
-import csv
 import multiprocessing
 import os
 import statistics
@@ -34,11 +33,11 @@ from PIL import Image
 from mien.data.balance import class_weights
 from mien.data.dataset import Dataset
 from mien.data.fetch import open_data
-from mien.files import replacing
 from mien.recipes import find_recipe
 from mien.training.batches import Batches
 from mien.training.runs import describe_environment
 from mien.training.trainer import compile_for, targets_of, wrap
+from tables import write_table
 
 RESULTS = Path(__file__).parent / "results" / "train_step.csv"
 Epoch = Callable[[], None]
@@ -123,10 +122,7 @@ def spread(values: list[float]) -> dict[str, float]:
 def write_results(rows: list[dict[str, str | float]]) -> None:
     environment = describe_environment()
     constant = {name: environment[name] for name in ("backend", "processor", "cores", "git_commit", "started")}
-    with replacing(RESULTS) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*rows[0], *constant])
-        writer.writeheader()
-        writer.writerows({**row, **constant} for row in rows)
+    write_table(RESULTS, [{**row, **constant} for row in rows])
     print(RESULTS.read_text(encoding="utf-8"))
 
 

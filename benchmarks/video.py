@@ -5,7 +5,6 @@ A face moves over a changing background for as long as asked; the process that r
     python benchmarks/video.py MODEL --photo FILE [--minutes 10] [--every 5]      writes results/video.csv
 """
 
-import csv
 import subprocess
 import sys
 import tempfile
@@ -17,8 +16,8 @@ from statistics import median
 import cv2
 import numpy as np
 
-from mien.files import replacing
 from mien.machine import describe_machine
+from tables import write_table
 
 RESULTS = Path(__file__).parent / "results" / "video.csv"
 WIDTH, HEIGHT, FRAMES_A_SECOND = 640, 480, 25
@@ -91,11 +90,10 @@ def rows(arguments, frames: int, seconds: float, read: int, resident: list[float
 
 def write_results(table: list[tuple[str, str, float]]) -> None:
     machine = describe_machine()
-    constant = [machine[name] for name in ("processor", "cores", "git_commit", "started")]
-    with replacing(RESULTS) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("what", "figure", "value", "processor", "cores", "git_commit", "started"))
-        writer.writerows((*row, *constant) for row in table)
+    constant = {name: machine[name] for name in ("processor", "cores", "git_commit", "started")}
+    write_table(
+        RESULTS, [{"what": what, "figure": figure, "value": value, **constant} for what, figure, value in table]
+    )
     print(RESULTS.read_text(encoding="utf-8"))
 
 

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from mien.emotions import EMOTIONS
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).parents[1]
+
+settings.register_profile("mien", deadline=None)  # a busy machine is no fault
+settings.load_profile("mien")
 
 
 @pytest.fixture(autouse=True)

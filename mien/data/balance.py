@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from jaxtyping import Float32
 from PIL import Image
@@ -20,12 +21,10 @@ from mien.errors import DataError
 ROTATION = 15.0  # degrees, largest turn of a copy each way
 ZOOM = 0.15  # largest change of a copy's size each way, as a share
 SHIFT = 0.05  # largest move of a copy each way, as a share of the side
-BLOCK = 128  # images resampled at once: few enough to stay in a core's cache
 SUFFIX = r"(?=(\.[^./]*)?\Z)"  # the place in a name before .png
 COPY = re.compile(rf"\+copy\d+{SUFFIX}")  # what the name of a copy has more than its original's: im3+copy2.png
 
 Maps = Float32[np.ndarray, "n 2 3"]  # from a place in the copy to one in the original: (x, y), in pixels off the centre
-Places = Float32[np.ndarray, "n places"]  # a coordinate, or what is seen there, of each image's places
 
 
 def class_weights(labels: Labels, *, classes: tuple[str, ...]) -> dict[int, float]:
@@ -94,12 +93,7 @@ def join(first: Dataset, second: Dataset) -> Dataset:
 
 def vary(images: Images, *, rng: np.random.Generator) -> Images:
     """Each image turned, zoomed, moved and mirrored by chance."""
-    maps = draw_maps(len(images), rng=rng)
-    varied = np.empty_like(images)
-    for start in range(0, len(images), BLOCK):
-        block = slice(start, start + BLOCK)
-        varied[block] = resample(images[block], maps[block])
-    return varied
+    return resample(images, draw_maps(len(images), rng=rng))
 
 
 def draw_maps(count: int, *, rng: np.random.Generator) -> Maps:
@@ -114,31 +108,18 @@ def draw_maps(count: int, *, rng: np.random.Generator) -> Maps:
 
 
 def resample(images: Images, maps: Maps) -> Images:
-    """Each image seen through its map: bilinear between pixels, mirrored beyond the borders, where nothing is known."""
-    centre = (SIZE - 1) / 2
-    rows, columns = np.indices((SIZE, SIZE), dtype=np.float32).reshape(2, -1) - centre
-    x, y = np.moveaxis(maps @ np.stack([columns, rows, np.ones_like(rows)]), 1, 0) + np.float32(centre)
-    x, y = reflect(x), reflect(y)
-    # The last pixel is reached from the one before it, so that each place has a right and a lower neighbour.
-    left, top = (np.minimum(np.floor(place), SIZE - 2) for place in (x, y))
-    x, y = x - left, y - top
-    corner = (top * SIZE + left).astype(np.int32) + np.arange(len(images), dtype=np.int32)[:, np.newaxis] * SIZE**2
-    pixels = images.reshape(-1).astype(np.float32)
-    upper = blend(pixels[corner], pixels[corner + 1], x)
-    lower = blend(pixels[corner + SIZE], pixels[corner + SIZE + 1], x)
-    return (blend(upper, lower, y) + 0.5).astype(np.uint8).reshape(images.shape)
+    """Each image seen through its map, mirrored beyond the borders, where nothing is known.
 
-
-def reflect(places: Places) -> Places:
-    """Places outside 0..SIZE - 1 to the same distance inside."""
-    last = np.float32(SIZE - 1)
-    inside: Places = last - np.abs(last - np.abs(places))
-    return inside
-
-
-def blend(start: Places, end: Places, share: Places) -> Places:
-    blended: Places = start + (end - start) * share
-    return blended
+    Lanczos interpolation, since a copy must be as sharp as its original: a network soon knows a class by its blur.
+    """
+    places = maps.copy()  # from the picture's corner in the copy to the original's corner
+    places[:, :, 2] += (SIZE - 1) / 2 * (1 - maps[:, :, :2].sum(axis=2))
+    flags = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
+    seen = [
+        cv2.warpAffine(image, place, (SIZE, SIZE), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+        for image, place in zip(images, places, strict=True)
+    ]
+    return np.array(seen, dtype=np.uint8).reshape(images.shape)
 
 
 def refuse_straddling_copies(splits: Splits) -> None:
@@ -163,18 +144,17 @@ def original_names(dataset: Dataset) -> Names:
 
 
 def write_images(dataset: Dataset, folder: Path) -> None:
-    """Write each image as a PNG below `folder`, under its name; each class's folder appears whole or not at all."""
-    names = np.array([Path(name).with_suffix(".png") for name in dataset.names.tolist()], dtype=object)
+    """Write each image as a PNG below `folder`, under its name; the folder, a new one, appears whole or not at all."""
+    names = [Path(name).with_suffix(".png") for name in dataset.names.tolist()]
     if len(set(names)) < len(names):
         raise DataError("two images would have the same PNG name; expected a name of its own for each")
-    parents = np.array([str(name.parent) for name in names])
-    present = [folder / parent for parent in sorted(set(parents)) if (folder / parent).exists()]
-    if present:
-        raise DataError(f"{present[0]} exists already; expected a new folder: choose another --out")
-    for parent in sorted(set(parents)):
-        with new_folder(folder / parent) as draft:
-            for row in np.flatnonzero(parents == parent):
-                Image.fromarray(dataset.images[row, :, :, 0]).save(draft / names[row].name)
+    if folder.exists():
+        raise DataError(f"{folder} exists already; expected a new folder: choose another --out")
+    with new_folder(folder) as draft:
+        for parent in {name.parent for name in names}:
+            (draft / parent).mkdir(parents=True, exist_ok=True)
+        for name, image in zip(names, dataset.images, strict=True):
+            Image.fromarray(image[:, :, 0]).save(draft / name)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from mien.training.recipe import Recipe
 
 
 def recipe() -> Recipe:
-    """Transfer from ImageNet. Its weights are Keras' own download; weights=none trains from scratch.
+    """Transfer from ImageNet. Its weights are Keras' own download; weights=none frozen_epochs=0 trains from scratch.
 
     Run: mien train efficientnet
     """

@@ -220,7 +220,7 @@ def find_soft_targets(run: Run, train_part: Dataset, console: Console) -> Probab
     if "votes" in run.split:
         return votes_of(run, train_part).soft_targets(train_part.classes)
     if "teachers" in run.split:
-        return Teachers.from_dict(run.split["teachers"]).teach(train_part, console=console)
+        return Teachers.from_dict(run.split["teachers"], run.path).teach(train_part, console=console)
     return None
 
 

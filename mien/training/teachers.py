@@ -1,5 +1,6 @@
 """Teachers' recipes and training images in, soft targets out: each image is judged by networks that did not learn it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from mien.training.recipe import Recipe
 class Teachers:
     """Recipes, each trained once a fold; their runs lie in `folder`, or in teachers/ of the student's run.
 
+    In that run the folder is written as seen from it: the two may be moved together.
+
     Out of fold, since a network that has learned a wrong label by heart would teach it as if it were right.
     """
 
@@ -33,17 +36,17 @@ class Teachers:
             raise RecipeError(f"two teachers are {twice[0]}; expected each to have another seed or name")
 
     def to_dict(self, student: Path) -> dict[str, Any]:
-        """Plain JSON values, which `from_dict` reads back."""
+        """Plain JSON values for the student's run, which `from_dict` reads back."""
         return {
             "recipes": [recipe.to_dict() for recipe in self.recipes],
             "folds": self.folds,
-            "folder": str((self.folder or student / "teachers").resolve()),
+            "folder": os.path.relpath(self.folder or student / "teachers", student),
         }
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> "Teachers":
+    def from_dict(cls, fields: dict[str, Any], student: Path) -> "Teachers":
         recipes = tuple(Recipe.from_dict(values) for values in fields["recipes"])
-        return cls(recipes, folds=fields["folds"], folder=Path(fields["folder"]))
+        return cls(recipes, folds=fields["folds"], folder=student / fields["folder"])
 
     def teach(self, train_part: Dataset, *, console: Console) -> Probabilities:
         """The mean of what they say of each image, (n, classes): trained now, gone on with, or found in the folder."""

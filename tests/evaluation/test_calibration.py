@@ -89,7 +89,7 @@ def test_the_balanced_point_finds_rare_classes_more_often():
     assert np.mean(balanced == labels) < np.mean(plain == labels)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), temperature=st.floats(0.2, 5))
 def test_temperature_alone_moves_confidence_and_never_the_answer(seed, temperature):
     probabilities = softmax(np.random.default_rng(seed).normal(size=(50, 7)), axis=1).astype(np.float32)

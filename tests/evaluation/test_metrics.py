@@ -56,7 +56,7 @@ def measure_slowly(labels, probabilities):
 cases = given(seed=st.integers(0, 2**32 - 1), images=st.integers(1, 80), width=st.integers(3, 7))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @cases
 def test_measure_equals_scikit_learn(seed, images, width):
     labels, probabilities = draw(seed, images, width)
@@ -79,7 +79,7 @@ def test_measure_equals_scikit_learn(seed, images, width):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @cases
 def test_figures_by_class_equal_scikit_learn_and_are_none_where_it_says_nan(seed, images, width):
     labels, probabilities = draw(seed, images, width)
@@ -95,7 +95,7 @@ def value(share):
     return np.nan if share is None else share.value
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @cases
 def test_ece_and_aurc_equal_plain_loops(seed, images, width):
     labels, probabilities = draw(seed, images, width)

@@ -182,7 +182,7 @@ def test_extras_are_shown_only_where_there_are_any(full: Report, undrawn: None):
         assert words not in bare_text
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 60))
 def test_mistakes_are_the_surest_of_the_wrong(seed: int, count: int):
     labels = np.random.default_rng(seed).integers(0, 7, count)

@@ -91,7 +91,7 @@ def distinct(labels, copies=0):
     return dataset_of(labels, images=images)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(folds=st.integers(2, 6), copies=st.integers(0, 20), seed=st.integers(0, 99))
 def test_folds_share_out_each_class_and_keep_copies_together(folds, copies, seed):
     data = distinct([0] * 40 + [1] * 20 + [2] * 12, copies=copies)

@@ -141,7 +141,7 @@ def sees_one_pixel(images):
     return np.stack([bright, 1 - bright], axis=1)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(size=st.integers(1, 48), stride=st.integers(1, 48))
 def test_occlusion_is_the_mean_loss_of_the_squares_over_a_pixel(size, stride):
     if stride > size or stride < 4:  # too many squares to lay one by one

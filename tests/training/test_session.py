@@ -18,6 +18,7 @@ from mien.recipes import find_recipe
 from mien.training import judged, session
 from mien.training.ensemble import load_ensemble
 from mien.training.recipe import Recipe
+from mien.training.runs import Run
 from mien.training.teachers import Teachers
 from mien.training.trackers import read_marks
 from mien.training.trained import load_trained
@@ -129,8 +130,12 @@ def test_a_student_learns_what_teachers_say_of_images_they_did_not_learn(tmp_pat
     run = start(tmp_path / "student", console, recipe=student, teachers=teachers)
     assert "fold 2 of 2: training small" in console.file.getvalue()
     known = judged.split_of(run).train
-    said = Teachers.from_dict(run.split["teachers"]).teach(known, console=console)
-    folds = [np.load(tmp_path / "student" / "teachers" / "small-42" / f"fold-{fold}.npy") for fold in (1, 2)]
+    # A moved run finds its teachers, who are asked and not trained anew.
+    run = Run.open(run.path.rename(tmp_path / "moved"))
+    console.file.truncate(0)
+    said = Teachers.from_dict(run.split["teachers"], run.path).teach(known, console=console)
+    assert not console.file.getvalue()
+    folds = [np.load(tmp_path / "moved" / "teachers" / "small-42" / f"fold-{fold}.npy") for fold in (1, 2)]
     assert sum(map(len, folds)) == len(known) == len(said)
     targets = learning_targets(student, known, known, said)
     hard = np.eye(7)[known.labels]
