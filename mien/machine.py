@@ -18,7 +18,7 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "versions": {name: version for name in PACKAGES if (version := installed_version(name))},
         "git_commit": git_commit(),
     }
@@ -30,6 +30,13 @@ def installed_version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def cores() -> int:
+    """How many cores this process may use, which may be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):  # where the system can keep a process to some of its cores
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def processor() -> str:

@@ -24,6 +24,7 @@ from mien.inference.faces import Box, Detector, find_detector
 from mien.inference.media import STDIN, Frame, Missing, list_sources, open_source, reason, shown
 from mien.inference.schema import Result, begins
 from mien.inference.timeline import Follower
+from mien.machine import cores
 
 BATCH = 64  # faces to classify at once; far larger ones are no faster
 MOST_FRAMES = 32  # that may wait for a batch to fill
@@ -70,7 +71,7 @@ def predict_sources(
     def find(frame: Frame | Result) -> Found:
         return find_faces(frame, finder if is_still(frame) else moving, keep_image=keep_images)
 
-    with closing(in_background(frames, find, workers=workers or min(4, os.cpu_count() or 1))) as found:
+    with closing(in_background(frames, find, workers=workers or min(4, cores()))) as found:
         results = (result for batch in batches(found) for result in classify(batch, classifier))
         yield from follow(results, classifier.minimum_confidence) if smooth else results
 
