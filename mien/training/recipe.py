@@ -49,7 +49,7 @@ class Recipe:
 
     frozen_epochs: int = 0  # epochs that train a pretrained model's head alone, before all of it is fine-tuned
     fine_tuning_rate: float = 1e-4  # learning rate from then on
-    optimizer: Literal["adam", "sgd"] = "adam"  # sgd: with Nesterov's momentum of 0.9
+    optimizer: Literal["adam", "sgd", "muon"] = "adam"  # sgd: with Nesterov's momentum of 0.9; muon: for kernels
     learning_rate: float = 1e-3  # the highest
     weight_decay: float = 0.0  # of kernels, decoupled: each step takes learning_rate × this share of them away
     average: float = 0.0  # what is kept are running means of the weights, with this share of the mean at each step

@@ -22,6 +22,7 @@ from mien.training.averages import AveragedWeights, fit_statistics, reseed
 from mien.training.batches import Batches, Inputs, Order, inputs
 from mien.training.curriculum import Difficulties, easy_first
 from mien.training.losses import build_loss
+from mien.training.muon import Muon
 from mien.training.recipe import Recipe
 from mien.training.runs import Row, Run
 
@@ -187,7 +188,9 @@ def build_optimizer(
         "use_ema": recipe.average > 0,
         "ema_momentum": recipe.average,
     }
-    if recipe.optimizer == "adam":
+    if recipe.optimizer == "muon":
+        optimizer = Muon(adam_weight_decay=recipe.weight_decay or None, **common)
+    elif recipe.optimizer == "adam":
         optimizer = keras.optimizers.Adam(**common)
     else:
         optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True, **common)

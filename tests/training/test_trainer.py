@@ -78,11 +78,13 @@ SCHEDULES = {
         "erasing": 0.3,
         "one_warp": True,
     },
+    "muon": {"optimizer": "muon", "weight_decay": 0.01, "learning_rate": 0.005, "average": 0.9},
 }
 
 
 @pytest.mark.parametrize(
-    ("schedule", "epochs", "batches"), [("plateau", 0, 2), ("plateau", 1, 0), ("plateau", 3, 3), ("cosine", 2, 1)]
+    ("schedule", "epochs", "batches"),
+    [("plateau", 0, 2), ("plateau", 1, 0), ("plateau", 3, 3), ("cosine", 2, 1), ("muon", 1, 1)],
 )
 def test_a_stopped_training_goes_on_as_if_it_had_not(splits, small, new_run, stop_after, schedule, epochs, batches):
     recipe = dataclasses.replace(small, **SCHEDULES[schedule])
@@ -116,8 +118,9 @@ def test_what_is_kept_and_judged_are_the_averaged_weights(splits, small, new_run
     assert plain.history()[0]["loss"] == pytest.approx(run.history()[0]["loss"], rel=1e-3)
 
 
-def test_weight_decay_takes_from_kernels_alone(splits, small):
-    recipe = dataclasses.replace(small, weight_decay=0.5, learning_rate=0.5, optimizer="sgd")
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "muon"])
+def test_weight_decay_takes_from_kernels_alone(small, optimizer):
+    recipe = dataclasses.replace(small, weight_decay=0.5, learning_rate=0.5, optimizer=optimizer)
     model = wrap(recipe, classes=7)
     compile_for(model, recipe, learning_rate=0.5)
     model.optimizer.build(model.trainable_variables)
