@@ -58,6 +58,8 @@ IDEAS = (
 )
 LEVERS = (
     "tiny",
+    "tiny optimizer=sgd learning_rate=0.1 weight_decay=5e-3",
+    "tiny optimizer=adam learning_rate=1e-3",
     "tiny mixup=0",
     "tiny erasing=0",
     "tiny label_smoothing=0",
@@ -65,7 +67,6 @@ LEVERS = (
     "tiny weight_decay=0",
     "tiny one_warp=false",
     "tiny rotation=0.1",
-    "tiny optimizer=adam learning_rate=1e-3",
 )
 
 

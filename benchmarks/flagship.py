@@ -1,9 +1,10 @@
 """The trainings behind the shipped models, in order: what is done, what is under way and what comes next.
 
 Run: python benchmarks/flagship.py --data DIR --plan     says which trainings are finished and which is next
-     python benchmarks/flagship.py --data DIR            goes on with the next, and so on, until all are finished
+     python benchmarks/flagship.py --data DIR [NAME …]   goes on with the next, and so on, until all are finished
 
-A training that was cut off goes on after its last whole epoch. Runs lie in runs/flagship/. Nothing here reads the test
+A training that was cut off goes on after its last whole epoch. Two processes train more on two cores than one does, each
+kept to a core (taskset) and given names that the other is not; no training here needs another's teachers. Runs lie in runs/flagship/. Nothing here reads the test
 set: models are chosen among these by validation, and `mien evaluate` judges the chosen ones once.
 """
 
@@ -30,7 +31,7 @@ RUNS = Path("runs") / "flagship"
 
 @dataclass(frozen=True)
 class Training:
-    """One run, named after its folder; with teachers it is a distillation, and students of one teacher share its folds."""
+    """One run, named after its folder; with teachers it is a distillation."""
 
     name: str
     recipe: Recipe
@@ -54,31 +55,37 @@ class Training:
 
 
 def plan() -> tuple[Training, ...]:
-    """From what stands alone to what needs the others."""
-    base, tiny = find_recipe("base"), find_recipe("tiny")
-    teacher = base.override("epochs=60")
-    teachers = Teachers((teacher, teacher.override("seed=43")), folds=3, folder=RUNS / "teachers")
+    """From what stands alone to what needs teachers."""
+    base, tiny = (find_recipe(name).override("precision=mixed_bfloat16") for name in ("base", "tiny"))
+
+    def teacher(seed: int) -> Teachers:
+        return Teachers((base.override("epochs=25", f"seed={seed}"),), folds=3, folder=RUNS / "teachers")
+
     return (
-        Training("base-42", base),
+        Training("base-42", base.override("epochs=60")),
         Training("tiny-42", tiny),
-        Training("tiny-distilled-42", tiny.override("targets=teacher", "name=tiny_distilled"), teachers),
-        Training("base-distilled-42", base.override("targets=teacher", "name=base_distilled"), teachers),
-        Training("base-43", base.override("seed=43")),
-        Training("base-44", base.override("seed=44")),
+        Training("tiny-distilled-42", tiny.override("targets=teacher", "name=tiny_distilled"), teacher(42)),
+        Training(
+            "base-distilled-42", base.override("targets=teacher", "name=base_distilled", "epochs=60"), teacher(43)
+        ),
     )
 
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="these trainings alone")
     parser.add_argument("--data", default=None)
     parser.add_argument("--plan", action="store_true", help="say what is done and what is next, and train nothing")
     arguments = parser.parse_args()
+    known = [training.name for training in plan()]
+    if unknown := [name for name in arguments.names if name not in known]:
+        parser.error(f"there is no training {unknown[0]}; expected some of {', '.join(known)}")
     console = Console(stderr=True)
     if arguments.plan:
         show(plan())
         return
     for training in plan():
-        if training.is_finished:
+        if training.is_finished or (arguments.names and training.name not in arguments.names):
             continue
         if training.has_begun:
             resume_run(training.path, data=arguments.data, console=console)

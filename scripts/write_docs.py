@@ -43,7 +43,8 @@ def measured() -> list[str]:
 
 INTRODUCTION = (
     "Test figures on the 7,178 images, single view, uncalibrated, from `benchmarks/results/ablation.csv`; "
-    "`python benchmarks/ablation.py` writes it. Mean over seeds (lowest–highest)."
+    "`python benchmarks/ablation.py` writes it. Mean over seeds (lowest–highest). Minutes are of a machine that did other "
+    "work too."
 )
 REPORTED = (
     "| the original's baseline, as it reported | – | 0.58 | 0.54 | 0.27 | – | – | – | – | – |",
