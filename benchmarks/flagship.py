@@ -4,8 +4,9 @@ Run: python benchmarks/flagship.py --data DIR --plan     says which trainings ar
      python benchmarks/flagship.py --data DIR [NAME …]   goes on with the next, and so on, until all are finished
 
 A training that was cut off goes on after its last whole epoch. Two processes train more on two cores than one does, each
-kept to a core (taskset) and given names that the other is not; no training here needs another's teachers. Runs lie in runs/flagship/. Nothing here reads the test
-set: models are chosen among these by validation, and `mien evaluate` judges the chosen ones once.
+kept to a core (taskset) and given names that the other is not; no training here needs another's teachers. Runs lie in
+runs/flagship/. Nothing here reads the test set: models are chosen among these by validation, and `mien evaluate` judges
+the chosen ones once.
 """
 
 import os
@@ -77,14 +78,15 @@ def main() -> None:
     parser.add_argument("--data", default=None)
     parser.add_argument("--plan", action="store_true", help="say what is done and what is next, and train nothing")
     arguments = parser.parse_args()
-    known = [training.name for training in plan()]
+    trainings = plan()
+    known = [training.name for training in trainings]
     if unknown := [name for name in arguments.names if name not in known]:
         parser.error(f"there is no training {unknown[0]}; expected some of {', '.join(known)}")
     console = Console(stderr=True)
     if arguments.plan:
-        show(plan())
+        show(trainings)
         return
-    for training in plan():
+    for training in trainings:
         if training.is_finished or (arguments.names and training.name not in arguments.names):
             continue
         if training.has_begun:

@@ -152,19 +152,12 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def write_results(table: list[dict[str, object]]) -> None:
+    from mien.machine import processor
     from tables import write_table
 
     constant = {"processor": processor(), "python": platform.python_version()}
     write_table(RESULTS, [{**row, **constant} for row in table])
     print(RESULTS.read_text(encoding="utf-8"))
-
-
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
 
 
 # What follows runs in processes of its own, that of fer without mien.

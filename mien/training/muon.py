@@ -15,9 +15,12 @@ class Muon(keras.optimizers.Muon):
     def _should_use_adamw(self, variable: Any) -> bool:
         return len(variable.shape) != 4
 
-    def _muon_update_step(self, gradient: Any, variable: Any, lr: Any, m: Any) -> None:
-        self.assign_add(m, gradient + m * (self.momentum - 1))
-        ahead = gradient + self.momentum * m if self.nesterov else m
-        matrix = keras.ops.reshape(ahead, (-1, ahead.shape[-1]))
-        update = self.lr_adjust(lr * self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
-        self.assign_sub(variable, keras.ops.reshape(update, variable.shape))
+    def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
+        return keras.ops.reshape(super().zeropower_via_newtonschulz5(as_matrix(x), steps), x.shape)
+
+    def lr_adjust(self, x: Any) -> Any:
+        return keras.ops.reshape(super().lr_adjust(as_matrix(x)), x.shape)
+
+
+def as_matrix(kernel: Any) -> Any:
+    return keras.ops.reshape(kernel, (-1, kernel.shape[-1]))
