@@ -59,16 +59,13 @@ def plan() -> tuple[Training, ...]:
     """From what stands alone to what needs teachers."""
     base, tiny = (find_recipe(name).override("precision=mixed_bfloat16") for name in ("base", "tiny"))
 
-    def teacher(seed: int) -> Teachers:
-        return Teachers((base.override("epochs=25", f"seed={seed}"),), folds=3, folder=RUNS / "teachers")
-
+    teachers = Teachers((base.override("epochs=16"),), folds=3, folder=RUNS / "teachers")
+    taught = ("targets=teacher", "label_smoothing=0")
     return (
-        Training("base-42", base.override("epochs=60")),
-        Training("tiny-42", tiny),
-        Training("tiny-distilled-42", tiny.override("targets=teacher", "name=tiny_distilled"), teacher(42)),
-        Training(
-            "base-distilled-42", base.override("targets=teacher", "name=base_distilled", "epochs=60"), teacher(43)
-        ),
+        Training("base-distilled-42", base.override(*taught, "name=base_distilled", "epochs=36"), teachers),
+        Training("tiny-distilled-42", tiny.override(*taught, "name=tiny_distilled", "epochs=40"), teachers),
+        Training("tiny-42", tiny.override("epochs=40")),
+        Training("base-42", base.override("epochs=36")),
     )
 
 

@@ -8,6 +8,10 @@ import numpy as np
 
 from mien.emotions import Images, Indices, Probabilities
 
+# Keras hands a PyDataset without workers to tf.data to tune, whose iterators, once used up, wait for their tuner's next turn:
+# half of an epoch's time or more, doing nothing.
+WORKERS = 2
+
 Order = Callable[[np.random.Generator, int], Indices]  # (chance, epoch from 0) -> the rows of that epoch, in order
 Inputs = Images | dict[str, np.ndarray]  # as build_augmenter names them
 
@@ -32,7 +36,7 @@ class Batches(keras.utils.PyDataset):
         stronger: np.ndarray | None = None,
         mixup: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(workers=WORKERS)
         self.images = images
         self.targets = targets
         self.batch_size = batch_size
@@ -64,6 +68,25 @@ class Batches(keras.utils.PyDataset):
     def on_epoch_end(self) -> None:
         self.epoch += 1
         self.rows = self.rows_of_epoch()
+
+
+class InOrder(keras.utils.PyDataset):
+    """Inputs and targets as they are, in batches, in order."""
+
+    def __init__(self, given: Inputs, targets: Probabilities, *, batch_size: int = 256) -> None:
+        super().__init__(workers=WORKERS)
+        self.given = given
+        self.targets = targets
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.targets) / self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Inputs, Probabilities]:
+        rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        if isinstance(self.given, dict):
+            return {name: values[rows] for name, values in self.given.items()}, self.targets[rows]
+        return self.given[rows], self.targets[rows]
 
 
 def inputs(images: Images, stronger: np.ndarray | None = None, share: np.ndarray | None = None) -> Inputs:

@@ -61,7 +61,7 @@ class Recipe:
     plateau_factor: float = 0.5  # it falls to this share
     minimum_learning_rate: float = 1e-5
     stop_patience: int = 10  # epochs without a lower validation loss before training stops
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"  # float16 is for GPUs
 
     def __post_init__(self) -> None:
         for field in (

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
 from mien.emotions import Images, Probabilities
 from mien.errors import RunError
 from mien.training.runs import Run
+
+BATCH = 256  # images
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,8 +21,9 @@ class TrainedNetwork:
 
     def predict(self, images: Images) -> Probabilities:
         """Probabilities float32 (n, classes) for uint8 images (n, 48, 48, 1)."""
-        probabilities: Probabilities = self.network.predict(images, batch_size=256, verbose=0)
-        return probabilities
+        # One batch after another: Keras' predict() would tune how it is fed, and wait for its tuner at the end.
+        batches = [self.network.predict_on_batch(images[row : row + BATCH]) for row in range(0, len(images), BATCH)]
+        return np.concatenate(batches)
 
 
 def load_trained(run: Run) -> TrainedNetwork:

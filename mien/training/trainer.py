@@ -19,7 +19,7 @@ from mien.models import build_network
 from mien.models.pretrained import freeze, unfreeze
 from mien.training.augment import Strength, build_augmenter
 from mien.training.averages import AveragedWeights, fit_statistics, reseed
-from mien.training.batches import Batches, Inputs, Order, inputs
+from mien.training.batches import Batches, InOrder, Order, inputs
 from mien.training.curriculum import Difficulties, easy_first
 from mien.training.losses import build_loss
 from mien.training.muon import Muon
@@ -214,8 +214,7 @@ def fit(
     averaging = [AveragedWeights(build_batches(recipe, learning, targets, order))] if recipe.average else []
     model.fit(
         build_batches(recipe, learning, targets, order, epoch=done),
-        validation_data=validation_arrays(recipe, validation),
-        validation_batch_size=256,
+        validation_data=validation_batches(recipe, validation),
         initial_epoch=done,
         epochs=phase.last,
         class_weight=class_weights_of(recipe, learning),
@@ -279,11 +278,11 @@ def stronger_rows(recipe: Recipe, dataset: Dataset) -> np.ndarray | None:
     return chosen
 
 
-def validation_arrays(recipe: Recipe, validation: Dataset) -> tuple[Inputs, Probabilities]:
+def validation_batches(recipe: Recipe, validation: Dataset) -> InOrder:
     """Every image as it is: changed no further, and mixed with none."""
     stronger = np.zeros(len(validation), bool) if recipe.stronger_classes else None
     share = np.ones(len(validation), np.float32) if recipe.mixup else None
-    return inputs(validation.images, stronger, share), targets_of(validation)
+    return InOrder(inputs(validation.images, stronger, share), targets_of(validation))
 
 
 def class_weights_of(recipe: Recipe, learning: Dataset) -> Mapping[int, float] | None:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -170,7 +171,14 @@ def test_a_loss_that_is_no_number_stops_with_a_cure(splits, small, new_run):
     assert not run.finished
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+CPU_FLAGS = Path("/proc/cpuinfo")
+SLOW_HALVES = pytest.mark.skipif(
+    CPU_FLAGS.exists() and "avx512_fp16" in CPU_FLAGS.read_text(),
+    reason="oneDNN takes minutes for a float16 gradient on processors with AVX-512 FP16",
+)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=SLOW_HALVES)])
 def test_mixed_precision_trains_and_is_saved_in_float32(splits, small, new_run, precision):
     run = train(dataclasses.replace(small, precision=precision, epochs=1), splits, new_run(small))
     assert keras.config.dtype_policy().name == "float32"
