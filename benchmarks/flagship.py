@@ -60,11 +60,11 @@ def plan() -> tuple[Training, ...]:
     base, tiny = (find_recipe(name).override("precision=mixed_bfloat16") for name in ("base", "tiny"))
 
     teachers = Teachers((base.override("epochs=16"),), folds=3, folder=RUNS / "teachers")
-    taught = ("targets=teacher", "label_smoothing=0")
+    taught = ("targets=teacher", "teacher_share=0.5", "label_smoothing=0")
     return (
         Training("base-distilled-42", base.override(*taught, "name=base_distilled", "epochs=36"), teachers),
-        Training("tiny-distilled-42", tiny.override(*taught, "name=tiny_distilled", "epochs=40"), teachers),
-        Training("tiny-42", tiny.override("epochs=40")),
+        Training("tiny-distilled-42", tiny.override(*taught, "name=tiny_distilled", "epochs=60"), teachers),
+        Training("tiny-42", tiny.override("epochs=60")),
         Training("base-42", base.override("epochs=36")),
     )
 
