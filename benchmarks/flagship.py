@@ -1,4 +1,4 @@
-"""The trainings behind the shipped models, in order: what is done, what is under way and what comes next.
+"""Trainings that may become the shipped models, in order: what is done, what is under way and what comes next.
 
 Run: python benchmarks/flagship.py --data DIR --plan     says which trainings are finished and which is next
      python benchmarks/flagship.py --data DIR [NAME …]   goes on with the next, and so on, until all are finished
@@ -57,15 +57,15 @@ class Training:
 
 def plan() -> tuple[Training, ...]:
     """From what stands alone to what needs teachers."""
-    base, tiny = (find_recipe(name).override("precision=mixed_bfloat16") for name in ("base", "tiny"))
-
+    base = find_recipe("base").override("model=residual_wide", "precision=mixed_bfloat16")
+    tiny = find_recipe("tiny").override("precision=mixed_bfloat16")
     teachers = Teachers((base.override("epochs=16"),), folds=3, folder=RUNS / "teachers")
     taught = ("targets=teacher", "teacher_share=0.5", "label_smoothing=0")
     return (
+        Training("base-42", base.override("epochs=36")),
+        Training("tiny-42", tiny.override("epochs=60")),
         Training("base-distilled-42", base.override(*taught, "name=base_distilled", "epochs=36"), teachers),
         Training("tiny-distilled-42", tiny.override(*taught, "name=tiny_distilled", "epochs=60"), teachers),
-        Training("tiny-42", tiny.override("epochs=60")),
-        Training("base-42", base.override("epochs=36")),
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import warnings
 from pathlib import Path
 
@@ -17,6 +18,9 @@ ROOT = Path(__file__).parents[1]
 
 settings.register_profile("mien", deadline=None)  # a busy machine is no fault
 settings.load_profile("mien")
+
+# Tests send Ctrl-C to children, which would ignore it where a shell runs the tests in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

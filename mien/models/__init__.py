@@ -13,6 +13,7 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "compact": compact.build,
     "vgg": vgg.build,
     "residual": residual.build,
+    "residual_wide": residual.build_wide,
     "transformer": transformer.build,
     "resnet50": pretrained.build_resnet50,
     "efficientnet": pretrained.build_efficientnet,
