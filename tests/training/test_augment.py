@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mien.training.augment import RandomWarp, Strength, build_augmenter
-from mien.training.batches import Batches
+from mien.training.batches import Batches, InOrder
 
 STILL = Strength(flip=False, rotation=0.0, zoom=0.0, shift=0.0)
 
@@ -85,3 +85,13 @@ def test_mixing_an_image_with_its_partner_mixes_their_targets_alike(faces):
     assert np.array_equal(again[1], mixed)
     batches.on_epoch_end()
     assert not np.array_equal(batches[0][0]["share"], inputs["share"])
+
+
+def test_validation_batches_hold_every_image_once_and_in_order(faces):
+    targets, share = np.eye(6, dtype=np.float32), np.arange(6, dtype=np.float32)
+    plain = InOrder(faces, targets, batch_size=4)
+    assert len(plain) == 2
+    assert np.array_equal(np.concatenate([plain[0][0], plain[1][0]]), faces)
+    assert np.array_equal(np.concatenate([plain[0][1], plain[1][1]]), targets)
+    mixing = InOrder({"image": faces, "share": share}, targets, batch_size=4)
+    assert np.array_equal(np.concatenate([mixing[0][0]["share"], mixing[1][0]["share"]]), share)
