@@ -8,8 +8,8 @@ import numpy as np
 
 from mien.emotions import Images, Indices, Probabilities
 
-# Keras hands a PyDataset without workers to tf.data to tune, whose iterators, once used up, wait for their tuner's next turn:
-# half of an epoch's time or more, doing nothing.
+# Keras lets tf.data tune a PyDataset without workers, and a used-up iterator then waits for its tuner's next turn: half of
+# an epoch's time or more, doing nothing.
 WORKERS = 2
 
 Order = Callable[[np.random.Generator, int], Indices]  # (chance, epoch from 0) -> the rows of that epoch, in order
