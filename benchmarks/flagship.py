@@ -62,7 +62,7 @@ def plan() -> tuple[Training, ...]:
     teachers = Teachers((base.override("epochs=16"),), folds=3, folder=RUNS / "teachers")
     taught = ("targets=teacher", "teacher_share=0.5", "label_smoothing=0")
     return (
-        Training("base-42", base.override("epochs=36")),
+        Training("base-42", base.override("model=residual_fine", "epochs=40")),
         Training("tiny-42", tiny.override("epochs=60")),
         Training("base-distilled-42", base.override(*taught, "name=base_distilled", "epochs=36"), teachers),
         Training("tiny-distilled-42", tiny.override(*taught, "name=tiny_distilled", "epochs=60"), teachers),

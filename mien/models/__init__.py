@@ -11,9 +11,11 @@ from mien.models.pretrained import Weights
 MODELS: dict[str, Callable[..., keras.Model]] = {
     "baseline": baseline.build,
     "compact": compact.build,
+    "compact_fine": compact.build_fine,
     "vgg": vgg.build,
     "residual": residual.build,
     "residual_wide": residual.build_wide,
+    "residual_fine": residual.build_fine,
     "transformer": transformer.build,
     "resnet50": pretrained.build_resnet50,
     "efficientnet": pretrained.build_efficientnet,

@@ -22,6 +22,20 @@ def build_wide(*, classes: int = 7) -> keras.Model:
     return build_residual((32, 64, 128, 256), classes=classes, name="residual_wide")
 
 
+def build_fine(*, classes: int = 7) -> keras.Model:
+    """1.9 M parameters, 160 M multiply-adds a face: two convolutions see every pixel before the picture is halved."""
+    image = keras.Input((SIZE, SIZE, 1), name="image")
+    x = standardise(image)
+    x = block(block(x, 32), 32)
+    x = layers.MaxPooling2D()(x)
+    x = block(block(x, 64), 64)
+    for filters in (128, 256):
+        x = layers.MaxPooling2D()(x)
+        x = block(x, filters)
+        x = residual(x, filters)
+    return classify(image, x, classes=classes, name="residual_fine")
+
+
 def build_residual(widths: tuple[int, int, int, int], *, classes: int, name: str) -> keras.Model:
     """Four stages of 24, 24, 12 and 6 pixels a side; the last two have a residual block (He et al. 2016)."""
     stem, first, second, third = widths
@@ -33,6 +47,11 @@ def build_residual(widths: tuple[int, int, int, int], *, classes: int, name: str
         x = layers.MaxPooling2D()(x)
         x = block(x, filters)
         x = residual(x, filters)
+    return classify(image, x, classes=classes, name=name)
+
+
+def classify(image: Any, x: Any, *, classes: int, name: str) -> keras.Model:
+    """The network from `image` to the probabilities that the mean of `x` over the picture says."""
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(0.2)(x)
     probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
