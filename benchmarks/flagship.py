@@ -21,6 +21,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 from rich.console import Console
 from rich.table import Table
 
+from mien.errors import RunError
 from mien.recipes import find_recipe
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
@@ -54,6 +55,13 @@ class Training:
     def is_finished(self) -> bool:
         return self.has_begun and Run.open(self.path).finished
 
+    def check(self) -> None:
+        """Raise a RunError where the folder holds another training than this one."""
+        if self.has_begun and Run.open(self.path).recipe != self.recipe:
+            raise RunError(
+                f"{self.path} is a run of what {self.name} was before it changed; expected none: move it away"
+            )
+
 
 def plan() -> tuple[Training, ...]:
     """From what stands alone to what needs teachers."""
@@ -84,7 +92,10 @@ def main() -> None:
         show(trainings)
         return
     for training in trainings:
-        if training.is_finished or (arguments.names and training.name not in arguments.names):
+        if arguments.names and training.name not in arguments.names:
+            continue
+        training.check()
+        if training.is_finished:
             continue
         if training.has_begun:
             resume_run(training.path, data=arguments.data, console=console)

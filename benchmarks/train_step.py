@@ -30,13 +30,11 @@ import tensorflow as tf
 from keras import layers
 from PIL import Image
 
-from mien.data.balance import class_weights
 from mien.data.dataset import Dataset
 from mien.data.fetch import open_data
 from mien.recipes import find_recipe
-from mien.training.batches import Batches
 from mien.training.runs import describe_environment
-from mien.training.trainer import compile_for, targets_of, wrap
+from mien.training.trainer import build_batches, compile_for, targets_of, wrap
 from tables import write_table
 
 RESULTS = Path(__file__).parent / "results" / "train_step.csv"
@@ -131,9 +129,8 @@ def mien_epoch(faces: Dataset) -> Epoch:
     recipe = find_recipe("baseline")
     model = wrap(recipe, classes=len(faces.classes))
     compile_for(model, recipe, learning_rate=recipe.learning_rate)
-    batches = Batches(faces.images, targets_of(faces), batch_size=recipe.batch_size, seed=recipe.seed)
-    weights = class_weights(faces.labels, classes=faces.classes)
-    return lambda: model.fit(batches, class_weight=weights, shuffle=False, verbose=0)
+    batches = build_batches(recipe, faces, targets_of(faces))
+    return lambda: model.fit(batches, shuffle=False, verbose=0)
 
 
 def seed_epoch(folder: Path) -> Epoch:

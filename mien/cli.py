@@ -7,7 +7,7 @@ from contextlib import suppress
 from importlib import import_module
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, Parameter
 from rich.box import SIMPLE_HEAD
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Data = Annotated[str | None, Parameter(name="--data", help="drawn, a folder with a folder a class, or fer2013.csv.")]
 Trackers = Annotated[str | None, Parameter(name="--track")]
+SkipBad = Annotated[bool, Parameter(help="Leave bad files out, instead of stopping at the first.")]
 
 app = App(
     name="mien",
@@ -58,7 +59,7 @@ def train(
     out: Path | None = None,
     resume: Path | None = None,
     backend: Literal["tensorflow", "jax", "torch"] | None = None,
-    skip_bad: bool = False,
+    skip_bad: SkipBad = False,
     votes: Path | None = None,
     trackers: Trackers = None,
 ) -> None:
@@ -70,7 +71,6 @@ def train(
         out: The run's folder; runs/DATE-RECIPE-SEED where none is given.
         resume: Go on with this run where it stopped.
         backend: What Keras computes with; KERAS_BACKEND, else TensorFlow, where none is given.
-        skip_bad: Leave bad files out and count them, instead of stopping at the first.
         votes: A file of FER+ votes, for a recipe with targets=votes.
         trackers: Where to show the training: tensorboard, wandb, mlflow, commas between. --resume goes on in the same.
     """
@@ -105,6 +105,7 @@ def evaluate(
     /,
     *,
     data: Data = None,
+    skip_bad: Annotated[bool, Parameter(help="Leave bad files out; a run does as its training did.")] = False,
     protocol: Literal["kaggle", "official"] = "kaggle",
     without_duplicates: bool = False,
     full: bool = False,
@@ -138,7 +139,7 @@ def evaluate(
         from mien.evaluation.model_file import evaluate_file, is_about_model, is_model, verify_file
     if verify:
         if is_about_model(run):
-            faults = verify_file(run, data=data, track=track)
+            faults = verify_file(run, data=data, skip_bad=skip_bad, track=track)
         else:
             faults = training_session().verify_report(run, data=data, track=track)
         report_verdict(run, faults)
@@ -154,7 +155,8 @@ def evaluate(
         "track": track,
     }
     if is_model(run):
-        report, folder = evaluate_file(str(run), corruptions=full, **settings), Path(f"{run.stem}-report")
+        report = evaluate_file(str(run), corruptions=full, skip_bad=skip_bad, **settings)
+        folder = Path(f"{run.stem}-report")
         report.save(folder)
     else:
         session, folder = training_session(), run
@@ -165,7 +167,11 @@ def evaluate(
         print(dumps(report.to_dict(), indent=2, allow_nan=False, ensure_ascii=False))
     else:
         report.print(console)
-        err.print(f"written: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+        tell_written(folder / "report.html")
+
+
+def tell_written(path: Path) -> None:
+    err.print(f"written: {path}", highlight=False, soft_wrap=True, markup=False)
 
 
 def training_session() -> Any:
@@ -199,7 +205,7 @@ def compare(*runs: Path, out: Path = Path("comparison"), json: bool = False) -> 
         print(dumps(comparison.to_dict(), indent=2, allow_nan=False, ensure_ascii=False))
     else:
         comparison.print(console)
-        err.print(f"written: {out / 'comparison.html'}", highlight=False, soft_wrap=True)
+        tell_written(out / "comparison.html")
 
 
 @app.command
@@ -329,7 +335,9 @@ def print_exports(exports: "Sequence[Export]") -> None:
 
 
 @app.command
-def audit(data: str | None = None, /, *, out: Path = Path("audit"), json: bool = False) -> None:
+def audit(
+    data: str | None = None, /, *, skip_bad: SkipBad = False, out: Path = Path("audit"), json: bool = False
+) -> None:
     """Find copies, near copies, contradicting labels, blank images and test images seen in training.
 
     Args:
@@ -344,7 +352,7 @@ def audit(data: str | None = None, /, *, out: Path = Path("audit"), json: bool =
     from mien.data.fetch import open_data
     from mien.files import write_json, write_text
 
-    dataset = open_data(data, track=track)
+    dataset = open_data(data, skip_bad=skip_bad, track=track)
     found = find(dataset)
     write_json(out / "audit.json", found.to_dict())
     write_csv(found, dataset, out / "audit.csv")
@@ -356,7 +364,7 @@ def audit(data: str | None = None, /, *, out: Path = Path("audit"), json: bool =
     for name, number in found.figures.items():
         table.add_row(name.replace("_", " "), f"{number:,}")
     console.print(table)
-    err.print(f"written: {out / 'audit.html'}", highlight=False, soft_wrap=True)
+    tell_written(out / "audit.html")
 
 
 @app.command
@@ -365,6 +373,7 @@ def doubts(
     /,
     *changes: str,
     data: Data = None,
+    skip_bad: SkipBad = False,
     out: Path = Path("doubts"),
     folds: int = 5,
 ) -> None:
@@ -380,12 +389,14 @@ def doubts(
     with extra("train"):
         from mien.recipes import find_recipe
         from mien.training.session import find_label_doubts
-    found = find_label_doubts(find_recipe(recipe).override(*changes), data=data, out=out, folds=folds, track=track)
+    chosen = find_recipe(recipe).override(*changes)
+    found = find_label_doubts(chosen, data=data, skip_bad=skip_bad, out=out, folds=folds, track=track)
     table = Table("image", "labelled", "reads as", "sure", box=SIMPLE_HEAD)
     for doubt in found[:20]:
         table.add_row(doubt.name, doubt.labelled, doubt.suggested, f"{doubt.suggested_confidence:.0%}")
     console.print(table)
-    err.print(f"{len(found):,} doubtful labels; written: {out / 'doubts.html'}", highlight=False, soft_wrap=True)
+    err.print(f"{len(found):,} doubtful labels")
+    tell_written(out / "doubts.html")
 
 
 @data.command
@@ -395,6 +406,7 @@ def oversample(
     to: int,
     out: Path,
     data: Data = None,
+    skip_bad: SkipBad = False,
     seed: int = 42,
 ) -> None:
     """Write the training images, with changed copies added to one class, as PNGs for use elsewhere.
@@ -411,7 +423,7 @@ def oversample(
     from mien.data.balance import write_images
     from mien.data.fetch import open_data
 
-    training = open_data(data, track=track).training
+    training = open_data(data, skip_bad=skip_bad, track=track).training
     write_images(add_copies(training, class_name=class_name, target=to, seed=seed), out)
     print(out)
 
@@ -472,7 +484,7 @@ def models(*names: str) -> None:
 
 @app.command
 def demo(*changes: str, model: str | None = None) -> None:
-    """See the whole line work in about a minute: FER2013 if it is at hand, else drawn faces; then a photo is read.
+    """See the whole line work in about a minute: on FER2013 if it is at hand or can be fetched, else on drawn faces; then a photo is read.
 
     Args:
         changes: Choices of the recipe to change, each as field=value.
@@ -526,11 +538,10 @@ def fetch_data() -> None:
 
 
 @data.command(name="info")
-def show_data(*, data: Data = None, skip_bad: bool = False, json: bool = False) -> None:
+def show_data(*, data: Data = None, skip_bad: SkipBad = False, json: bool = False) -> None:
     """Count the images of each class and part, and what they weigh.
 
     Args:
-        skip_bad: Leave bad files out and count them, instead of stopping at the first.
         json: Print JSON instead of a table.
     """
     from mien.data.fetch import open_data
@@ -581,14 +592,22 @@ def import_tensorflow() -> None:
 
 
 def main() -> None:
-    """Run the command line; any MienError is one line on standard error and exit code 1."""
+    """Run the command line; what a person can cure is one line on standard error and exit code 1."""
     try:
         sys.exit(app(sys.argv[1:]))
     except MienError as error:
-        err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
-        sys.exit(1)
+        fail(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        fail(f"{error.filename} cannot be used ({error.strerror}); expected a place that may be written to, with room")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def fail(reason: str) -> NoReturn:
+    err.print(Text.assemble(("error: ", "bold red"), reason), soft_wrap=True)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Write a file beside itself, then rename it: a reader sees the old file or the new one, never half of one."""
 
+import hashlib
 import json
-import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +13,17 @@ from typing import Any
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` (same suffix) to write to; it takes `path`'s place when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{os.getpid()}.{path.name}")
+    draft = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
         yield draft
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of the file, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

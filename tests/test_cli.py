@@ -116,6 +116,12 @@ def test_data_info_counts(tmp_path):
     assert "3,500" in mien("data", "info", "--data", "drawn", cwd=tmp_path).stdout.replace("3,500 images", "3,500")
 
 
+def test_oversampled_images_are_written(tmp_path):
+    words = ("data", "oversample", "--class", "disgusted", "--to", "60", "--data", "drawn", "--out", "more")
+    assert mien(*words, cwd=tmp_path).stdout.strip() == "more"
+    assert len(list((tmp_path / "more" / "train" / "disgusted").glob("*.png"))) == 60
+
+
 def test_recipes_are_listed(tmp_path):
     assert "baseline" in mien("recipes", cwd=tmp_path).stdout
 
@@ -161,6 +167,25 @@ def test_an_exported_run_reads_faces(finished, tmp_path):
         (["train", "--resume", "run"], "run is finished after 2 epochs"),
         (["train", "baseline", "--data", "drawn", "--out", "run"], "run is not empty"),
         (["data", "info", "--data", "nowhere"], "nowhere does not exist"),
+        (
+            ["data", "oversample", "--class", "disgusted", "--to", "2", "--data", "drawn", "--out", "new"],
+            "images already; expected a target of at least that, not 2",
+        ),
+        (
+            [
+                "data",
+                "oversample",
+                "--class",
+                "disgusted",
+                "--to",
+                "60",
+                "--data",
+                "drawn",
+                "--out",
+                "run/recipe.json/new",
+            ],
+            "cannot be used (Not a directory)",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_1(finished, monkeypatch, capsys, arguments, answer):

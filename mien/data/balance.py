@@ -15,7 +15,7 @@ from PIL import Image
 
 from mien.data.dataset import TRAINING, Dataset
 from mien.data.splits import Splits
-from mien.emotions import SIZE, Images, Indices, Labels, Names
+from mien.emotions import SIZE, Images, Indices, Names, Probabilities
 from mien.errors import DataError
 
 ROTATION = 15.0  # degrees, largest turn of a copy each way
@@ -27,15 +27,17 @@ COPY = re.compile(rf"\+copy\d+{SUFFIX}")  # what the name of a copy has more tha
 Maps = Float32[np.ndarray, "n 2 3"]  # from a place in the copy to one in the original: (x, y), in pixels off the centre
 
 
-def class_weights(labels: Labels, *, classes: tuple[str, ...]) -> dict[int, float]:
+def class_weights(targets: Probabilities, *, classes: tuple[str, ...]) -> Float32[np.ndarray, " classes"]:
     """Weight n / (classes × count) for each class, so that every class weighs the same in all.
 
-    The mean weight over the images is 1. Source: King and Zeng (2001), as scikit-learn's "balanced".
+    targets: (n, classes), one-hot or soft; a class counts for its shares. The mean weight over the images is 1. Source:
+    King and Zeng (2001), as scikit-learn's "balanced".
     """
-    counts = np.bincount(labels, minlength=len(classes))
+    counts = targets.sum(axis=0, dtype=np.float64)
     if missing := [name for name, count in zip(classes, counts, strict=True) if count == 0]:
         raise DataError(f"no training image is {' or '.join(missing)}; expected some of every class to weigh them")
-    return {label: len(labels) / (len(classes) * int(count)) for label, count in enumerate(counts)}
+    weights: Float32[np.ndarray, " classes"] = (len(targets) / (len(classes) * counts)).astype(np.float32)
+    return weights
 
 
 def oversample(dataset: Dataset, *, class_name: str, target: int, seed: int) -> Dataset:

@@ -11,6 +11,7 @@ from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -45,6 +46,7 @@ PRIVATE_COUNTS = (491, 55, 528, 879, 626, 594, 416)
 
 CLASSES = (2, 50)  # fewest and most of a folder of one's own
 TEST_SHARE = 0.2  # carved from a folder that has no test part
+LEAVE_OUT = "leave out what is bad with --skip-bad"
 TEST_SEED = 0  # the same for every recipe: runs on one folder are tested on the same images
 
 
@@ -137,7 +139,7 @@ def load_dataset(source: Path, *, skip_bad: bool = False, track: Track = untrack
 
     A tree with train/, test/, FER2013's classes and a first picture of its size is FER2013: it gives the same Dataset
     as the CSV for the same images, and a picture that is not 48×48 and grey is bad. Any other tree is the user's own: 2
-    to 50 classes, pictures of any size, which become 48×48 and grey; without train/ and test/, a test part is carved,
+    to 50 classes, pictures of any size, whose middle square becomes 48×48 and grey; without train/ and test/, a test part is carved,
     the same every time, with copies of an image on one side. What was changed or chosen so is in `notes`.
 
     Sorted by part, class and number. The first load decodes and writes a cache (`MIEN_CACHE`, else ~/.cache/mien) keyed
@@ -146,8 +148,8 @@ def load_dataset(source: Path, *, skip_bad: bool = False, track: Track = untrack
     """
     source = locate(source)
     cached = cache_folder() / f"{fingerprint(source, skip_bad=skip_bad)}.npz"
-    if cached.exists():
-        return read_cache(cached)
+    if (known := read_cache(cached)) is not None:
+        return known
     load = load_csv if source.is_file() else load_folder
     dataset = load(source, skip_bad=skip_bad, track=track)
     # Where nothing can be kept, the next load takes longer, and no more.
@@ -177,7 +179,7 @@ def fingerprint(source: Path, *, skip_bad: bool) -> str:
     """A key that changes when any file's name, size or time does; reading 35,887 files to hash them takes seconds."""
     lines = sorted(stat_lines(source))
     # A change of the cached layout must change this word.
-    return hashlib.sha256("\n".join([f"layout 2 {source.name} {skip_bad}", *lines]).encode()).hexdigest()[:32]
+    return hashlib.sha256("\n".join([f"layout 3 {source.name} {skip_bad}", *lines]).encode()).hexdigest()[:32]
 
 
 def stat_lines(source: Path) -> Iterator[str]:
@@ -221,11 +223,15 @@ def write_cache(path: Path, dataset: Dataset) -> None:
         )
 
 
-def read_cache(path: Path) -> Dataset:
-    with np.load(path) as arrays:
-        columns = [arrays[name] for name in ("images", "labels", "names", "usage")]
-        lines = [tuple(arrays[name].tolist()) for name in ("classes", "skipped", "notes")]
-        return Dataset(*columns, *lines)
+def read_cache(path: Path) -> Dataset | None:
+    """What `write_cache` kept; None where there is nothing, or something that cannot be read any more."""
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            columns = [arrays[name] for name in ("images", "labels", "names", "usage")]
+            lines = [tuple(arrays[name].tolist()) for name in ("classes", "skipped", "notes")]
+            return Dataset(*columns, *lines)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
 
 
 @dataclass(frozen=True)
@@ -286,7 +292,7 @@ def load_folder(source: Path, *, skip_bad: bool, track: Track) -> Dataset:
     tree = read_tree(source)
     names, labels, skipped = list_images(tree)
     if skipped and not skip_bad:
-        raise DataError(skipped[0])
+        raise DataError(f"{skipped[0]}; {LEAVE_OUT}")
     images = np.empty((len(names), SIZE, SIZE, 1), np.uint8)
     good, changed = np.ones(len(names), bool), 0
     # One thread: Pillow holds the interpreter lock for most of so small a picture, and threads only queue for it.
@@ -297,7 +303,7 @@ def load_folder(source: Path, *, skip_bad: bool, track: Track) -> Dataset:
                 changed += tree.own and (picture.mode, picture.size) != ("L", (SIZE, SIZE))
         except DataError as error:
             if not skip_bad:
-                raise
+                raise DataError(f"{error}; {LEAVE_OUT}") from error
             skipped.append(str(error))
             good[row] = False
     kept, labels = np.array(names, dtype=str)[good], labels[good]
@@ -400,13 +406,18 @@ def require_face(picture: Image.Image) -> Image48:
 
 
 def to_face(picture: Image.Image) -> Image48:
-    """A picture of any size, as its camera meant it up, made 48×48 and grey: uint8 (48, 48, 1)."""
+    """The middle square of a picture, as its camera meant it up, made 48×48 and grey: uint8 (48, 48, 1)."""
     if picture.mode.startswith(("I", "F")):
         raise DataError(f"has more than 8 bits a channel (mode {picture.mode}); expected an 8-bit image")
-    grey = ImageOps.exif_transpose(picture).convert("L")
-    # As mien.inference.faces does with a crop: what is learned and what is read must be made alike.
-    larger = max(grey.size) > SIZE
-    face = grey.resize((SIZE, SIZE), Image.Resampling.BOX if larger else Image.Resampling.BILINEAR)
+    # As mien.inference does with a picture that is a face: what is learned and what is read must be made alike.
+    picture = ImageOps.exif_transpose(picture)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    square = picture.convert("L").crop((left, top, left + side, top + side))
+    face = square.resize((SIZE, SIZE), Image.Resampling.BOX if side > SIZE else Image.Resampling.BILINEAR)
     return np.asarray(face)[..., np.newaxis]
 
 
@@ -461,7 +472,7 @@ def read_rows(source: Path, *, skip_bad: bool, track: Track) -> tuple[Images, La
                 places.append((label, number, usage))
             except DataError as error:
                 if not skip_bad:
-                    raise DataError(f"{source}, line {line}: {error}") from error
+                    raise DataError(f"{source}, line {line}: {error}; {LEAVE_OUT}") from error
                 skipped.append(f"{source}, line {line}: {error}")
     if not places:
         raise DataError(f"{source} has no usable row; expected FER2013's emotion, pixels and Usage")

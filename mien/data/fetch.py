@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from mien.data.dataset import Dataset, load_dataset, untracked
+from mien.data.dataset import PRIVATE, PUBLIC, Dataset, load_dataset, locate, untracked
 from mien.data.drawn import draw_dataset
 from mien.emotions import Track
 from mien.errors import DataError, extra
@@ -43,3 +43,16 @@ def open_data(source: str | None, *, skip_bad: bool = False, track: Track = untr
     if source == DRAWN:
         return draw_dataset()
     return load_dataset(Path(source) if source else fetch(), skip_bad=skip_bad, track=track)
+
+
+def title_of(test: Dataset, source: str) -> str:
+    """What a reader knows the images by: FER2013 wherever it lies, else the last word of `source`."""
+    return "FER2013" if {PUBLIC, PRIVATE} <= set(test.usage.tolist()) else Path(source).name
+
+
+def find_csv(source: str) -> Path | None:
+    """The fer2013.csv that the images of `source` come from; None where they come from elsewhere."""
+    if source == DRAWN or not Path(source).exists():
+        return None
+    path = locate(Path(source))
+    return path if path.is_file() else None

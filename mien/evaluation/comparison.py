@@ -72,9 +72,12 @@ class RunComparison:
             f"{best.name} is right most often, {percent(best.accuracy)} of the time: "
             f"{100 * gain.accuracy_difference.value:.1f} points more than {self.runs[0].name}"
         )
-        if gain.p_value >= CHANCE:
-            return f"{sentence}, which may well be chance (p = {p_text(gain)})."
-        return f"{sentence}, which chance alone would hardly bring about (p {p_text(gain, equals='= ')})."
+        # Bonferroni: the best of many is chosen after looking.
+        p = min(1.0, gain.p_value * (len(self.runs) - 1))
+        corrected = f", corrected for {len(self.runs) - 1} comparisons" if len(self.runs) > 2 else ""
+        if p >= CHANCE:
+            return f"{sentence}, which may well be chance (p = {p_text(p)}{corrected})."
+        return f"{sentence}, which chance alone would hardly bring about (p {p_text(p, equals='= ')}{corrected})."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; None is a figure that is not known."""
@@ -247,7 +250,7 @@ def table_row(run: ComparedRun, rarest: str) -> list[Text]:
         (percent(run.accuracy), between(run.accuracy)),
         (percent(run.macro_f1), between(run.macro_f1)),
         (percent(recall), between(recall)),
-        (points(gain.accuracy_difference), f"p {p_text(gain, equals='= ')}") if gain else ("–",),
+        (points(gain.accuracy_difference), f"p {p_text(gain.p_value, equals='= ')}") if gain else ("–",),
         costs,
     )
     return [Text("\n".join(lines)) for lines in cells]
@@ -263,9 +266,9 @@ def points(difference: Estimate) -> str:
     return f"{value}\n{low} to {high}"
 
 
-def p_text(comparison: Comparison, *, equals: str = "") -> str:
+def p_text(p_value: float, *, equals: str = "") -> str:
     """A p-value to three places, after `equals` unless it is too small for them."""
-    return "< 0.001" if comparison.p_value < 0.001 else f"{equals}{comparison.p_value:.3f}"
+    return "< 0.001" if p_value < 0.001 else f"{equals}{p_value:.3f}"
 
 
 def millions(number: int | None) -> str:

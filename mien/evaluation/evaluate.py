@@ -10,7 +10,7 @@ import numpy as np
 from mien.data.dataset import PRIVATE, PUBLIC, Dataset
 from mien.data.splits import Splits, find_leaks
 from mien.data.votes import load_votes
-from mien.emotions import Indices, Probabilities
+from mien.emotions import Images, Indices, Probabilities
 from mien.errors import DataError, RecipeError, RunError
 from mien.evaluation.annotators import measure_votes
 from mien.evaluation.calibration import Calibration, check_confidence, fit_calibration, uncertain
@@ -74,13 +74,21 @@ def evaluate(
     parts = choose_parts(splits, protocol)
     distinct = np.setdiff1d(np.arange(len(parts.test)), seen_before(splits, parts))
     test = parts.test.take(distinct) if without_duplicates else parts.test
-    if len(test) == 0:
+    if len(parts.test) == 0:
         raise DataError(
             "there are no test images; expected some in test/, or with the Usage that the protocol tests on"
         )
+    if len(test) == 0:
+        raise DataError(
+            f"all {len(parts.test):,} test images equal one that was trained or validated on; expected some that do not"
+        )
     calibration = calibrate(classifier, parts)
+
+    def at_point(probabilities: Probabilities) -> Probabilities:
+        return calibration.apply(probabilities, operating_point=operating_point) if operating_point else probabilities
+
     own = classifier.predict(test.images)
-    probabilities = calibration.apply(own, operating_point=operating_point) if operating_point else own
+    probabilities = at_point(own)
     return build_report(
         test,
         probabilities,
@@ -106,7 +114,7 @@ def evaluate(
         history=history,
         extras=Extras(
             without_duplicates=None
-            if without_duplicates
+            if without_duplicates or len(distinct) == 0
             else measure(test.labels[distinct], probabilities[distinct], classes=test.classes),
             calibration=CalibrationEffect(
                 temperature=calibration.temperature,
@@ -114,7 +122,9 @@ def evaluate(
                 after=measure(test.labels, calibration.apply(own), classes=test.classes),
             ),
             duplicates={"test images that equal a training or validation image": len(parts.test) - len(distinct)},
-            corruptions=measure_corruptions(classifier, test) if corruptions else None,
+            corruptions=measure_corruptions(lambda images: at_point(classifier.predict(images)), test)
+            if corruptions
+            else None,
             votes=measure_votes(load_votes(votes, test, fer2013_csv=fer2013_csv), probabilities, classes=test.classes)
             if votes
             else None,
@@ -147,11 +157,11 @@ def measure_answered(test: Dataset, probabilities: Probabilities, *, minimum_con
     return Answered(minimum_confidence, int((~sure).sum()), accuracy)
 
 
-def measure_corruptions(classifier: Classifier, test: Dataset) -> dict[str, list[float]]:
+def measure_corruptions(predict: Callable[[Images], Probabilities], test: Dataset) -> dict[str, list[float]]:
     """Accuracy on the test images under every corruption, at strengths 1 to 5."""
     return {
         name: [
-            float(np.mean(classifier.predict(corrupt(test.images, name, strength=strength)).argmax(1) == test.labels))
+            float(np.mean(predict(corrupt(test.images, name, strength=strength)).argmax(1) == test.labels))
             for strength in range(1, STRONGEST + 1)
         ]
         for name in CORRUPTIONS

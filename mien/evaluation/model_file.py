@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.data.dataset import untracked
-from mien.data.fetch import open_data
+from mien.data.fetch import fetch, find_csv, open_data, title_of
 from mien.data.splits import Splits, split
 from mien.emotions import Track
 from mien.errors import DataError
@@ -26,25 +26,28 @@ def evaluate_file(
     operating_point: str | None = None,
     views: str = "single",
     minimum_confidence: float | None = None,
+    skip_bad: bool = False,
     track: Track = untracked,
 ) -> Report:
     """Judge a model as `mien predict` uses it: with the calibration that its file holds.
 
-    data: FER2013 at hand where none is given, split as the model's training images were. operating_point: of the file's
+    data, skip_bad: as in `open_data`; split as the model's training images were. operating_point: of the file's
     calibration, "accuracy" where none is given. Raises DataError where the classes of the two are not the same.
     """
     point = operating_point or "accuracy"
     classifier = load(name_or_path, operating_point=point)
-    splits = split_for(classifier, data=data, track=track)
+    source = data or str(fetch())
+    splits = split_for(classifier, data=source, skip_bad=skip_bad, track=track)
     return evaluate(
         classifier,
         splits,
         model=classifier.name,
-        data=Path(data).name if data else "FER2013",
+        data=title_of(splits.test, source),
         protocol=protocol,
         without_duplicates=without_duplicates,
         corruptions=corruptions,
         votes=votes,
+        fer2013_csv=find_csv(source),
         views=views,
         minimum_confidence=minimum_confidence,
         provenance={
@@ -60,12 +63,14 @@ def evaluate_file(
     )
 
 
-def verify_file(report: Path, *, data: str | None = None, track: Track = untracked) -> list[str]:
+def verify_file(
+    report: Path, *, data: str | None = None, skip_bad: bool = False, track: Track = untracked
+) -> list[str]:
     """What the report.json of a model claims and a new evaluation of that model does not bear out."""
     claimed = read_report(report)
     model = claimed["provenance"]["model"]
     settings = {**settings_of(claimed), "operating_point": model["operating_point"]}  # the file's, not a new one's
-    found = evaluate_file(model["file"], data=data, track=track, **settings)
+    found = evaluate_file(model["file"], data=data, skip_bad=skip_bad, track=track, **settings)
     now = found.provenance["model"]["sha256"]
     changed = [] if now == model["sha256"] else [f"the model is {now[:12]}; the report says {model['sha256'][:12]}"]
     return [*changed, *verify(claimed, found)]
@@ -81,9 +86,9 @@ def is_about_model(report: Path) -> bool:
     return "model" in read_report(report)["provenance"]
 
 
-def split_for(classifier: Classifier, *, data: str | None, track: Track) -> Splits:
+def split_for(classifier: Classifier, *, data: str, skip_bad: bool, track: Track) -> Splits:
     """The images split as they were when the model was trained: what it was selected on does not test it."""
-    dataset = open_data(data, track=track)
+    dataset = open_data(data, skip_bad=skip_bad, track=track)
     if dataset.classes != classifier.classes:
         raise DataError(
             f"the images have classes {', '.join(dataset.classes)}; expected {', '.join(classifier.classes)}, as "

@@ -58,7 +58,7 @@ class Confusions:
 
 @dataclass(frozen=True, eq=False)
 class CalibrationEffect:
-    """The report's own figures, and those on the same images after calibration with that temperature."""
+    """The model's own figures, and those on the same images after calibration with that temperature."""
 
     temperature: float
     before: Figures

@@ -68,6 +68,10 @@ def predict(
     """
     form = choose_form(json=json, jsonl=jsonl, csv=csv)
     check_sources(sources)
+    if timeline is not None and not smooth:
+        raise RecipeError(
+            "--timeline and --no-smooth came; expected one of them: a timeline is of persons, who are followed"
+        )
     from mien.inference.classifier import load, parse_priors
     from mien.inference.faces import find_detector
     from mien.inference.media import check_every

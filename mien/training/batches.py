@@ -22,6 +22,8 @@ class Batches(keras.utils.PyDataset):
     targets: float32 (n, classes), one-hot or soft. order: which rows an epoch shows, as many in each; all of them
     shuffled where none is given. stronger: bool (n,), the images to be changed further, where the augmenter asks.
     mixup: α of Beta(α, α), from which the share is drawn that each image keeps where pairs are mixed (Zhang et al. 2018).
+    weights: of each class, float32 (classes,); an image weighs what its target says, share by share. Batches have a third
+    part then.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Batches(keras.utils.PyDataset):
         order: Order | None = None,
         stronger: np.ndarray | None = None,
         mixup: float = 0.0,
+        weights: np.ndarray | None = None,
     ) -> None:
         super().__init__(workers=WORKERS)
         self.images = images
@@ -45,6 +48,7 @@ class Batches(keras.utils.PyDataset):
         self.order = order or (lambda chance, _: chance.permutation(len(images)))
         self.stronger = stronger
         self.mixup = mixup
+        self.weights = weights
         self.rows = self.rows_of_epoch()
 
     def rows_of_epoch(self) -> Indices:
@@ -54,16 +58,16 @@ class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return math.ceil(len(self.images) / self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[Inputs, Probabilities]:
+    def __getitem__(self, index: int) -> tuple[Inputs, Probabilities] | tuple[Inputs, Probabilities, np.ndarray]:
         rows = self.rows[index * self.batch_size : (index + 1) * self.batch_size]
         stronger = None if self.stronger is None else self.stronger[rows]
-        targets = self.targets[rows]
-        if not self.mixup:
-            return inputs(self.images[rows], stronger), targets
-        chance = np.random.default_rng([self.seed, self.epoch, index])
-        share = chance.beta(self.mixup, self.mixup, len(rows)).astype(np.float32)
-        mixed = share[:, np.newaxis] * targets + (1 - share[:, np.newaxis]) * targets[::-1]
-        return inputs(self.images[rows], stronger, share), mixed
+        targets, share = self.targets[rows], None
+        if self.mixup:
+            chance = np.random.default_rng([self.seed, self.epoch, index])
+            share = chance.beta(self.mixup, self.mixup, len(rows)).astype(np.float32)
+            targets = share[:, np.newaxis] * targets + (1 - share[:, np.newaxis]) * targets[::-1]
+        given = inputs(self.images[rows], stronger, share)
+        return (given, targets) if self.weights is None else (given, targets, targets @ self.weights)
 
     def on_epoch_end(self) -> None:
         self.epoch += 1

@@ -1,7 +1,6 @@
 """A finished run in; ONNX files that read faces without Keras, each compared with its network before it is kept, out."""
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -23,13 +22,13 @@ from mien.emotions import SIZE, Images, Probabilities, Track
 from mien.errors import MienError, RunError, extra
 from mien.evaluation.calibration import OPERATING_POINTS, Calibration, fit_threshold
 from mien.evaluation.evaluate import calibrate
-from mien.files import replacing, write_json
+from mien.files import hash_of, replacing, write_json
 from mien.inference.classifier import FORMAT, Classifier, load, open_session
-from mien.models import build_network
 from mien.models.costs import describe_costs
 from mien.training.judged import split_of
 from mien.training.runs import Run
 from mien.training.trained import TrainedNetwork, load_trained
+from mien.training.trainer import check_data
 
 OPSET = 17  # the newest that tf2onnx and every ONNX Runtime from 1.12 know
 TOLERANCE = 1e-5  # by which a probability of the fp32 file may differ from Keras'
@@ -83,10 +82,9 @@ def export_run(
     where the run is not finished, or the images are not the ones it was trained on.
     """
     run = Run.open(path)
-    trained = in_float32(run, load_trained(run))
+    trained = load_trained(run)
     splits = split_of(run, data=data, track=track)
-    for part, images in (("train", splits.train), ("validation", splits.validation)):
-        check_images(run, part, images)
+    check_data(splits, run)
     calibration = read_calibration(run, trained.classes) or calibrate(trained, splits)
     keras_says = trained.predict(splits.validation.images)
     thresholds = find_thresholds(splits.validation, keras_says, calibration)
@@ -116,25 +114,6 @@ def milliseconds_per_face(network: keras.Model, *, rounds: int = 30) -> float:
         session.run(None, {"image": face})
         times.append(time.perf_counter() - began)
     return 1000 * statistics.median(times)
-
-
-def in_float32(run: Run, trained: TrainedNetwork) -> TrainedNetwork:
-    """The network itself, or, where it was trained in mixed precision, the same weights in one that computes in float32."""
-    if run.recipe.precision == "float32":
-        return trained
-    network = build_network(run.recipe.model, classes=len(trained.classes))
-    network.set_weights(trained.network.get_weights())
-    return TrainedNetwork(network, trained.classes)
-
-
-def check_images(run: Run, part: str, images: Dataset) -> None:
-    """Raise a RunError unless these are the images of that part which the run recorded."""
-    expected = run.split[part]["sha256"]
-    if images.sha256 != expected:
-        raise RunError(
-            f"the {part} images have SHA-256 {images.sha256[:16]}…; expected {expected[:16]}…, as {run.path} was trained "
-            "on: give them with --data"
-        )
 
 
 def read_calibration(run: Run, classes: tuple[str, ...]) -> Calibration | None:
@@ -170,10 +149,6 @@ def describe(
         "licence": licence,
         "mien": version("mien"),
     }
-
-
-def hash_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_variants(network: keras.Model, training: Dataset, folder: Path) -> Iterator[tuple[str, Model]]:

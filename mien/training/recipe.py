@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
 from mien.errors import RecipeError
-from mien.models import MODELS
+from mien.models import MODELS, PRETRAINED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,13 @@ class Recipe:
             self.check(
                 "precision", self.precision != "mixed_float16", "float32 or mixed_bfloat16 with running averages"
             )
+        if self.model not in PRETRAINED:
+            backbones = f"with {self.model}, or a model of {', '.join(PRETRAINED)}"
+            self.check("weights", self.weights == "none", f"none {backbones}")
+            self.check("frozen_epochs", self.frozen_epochs == 0, f"0 {backbones}")
+        if self.stronger_classes:
+            strongest = max(self.rotation, self.zoom, self.shift)
+            self.check("stronger_factor", self.stronger_factor * strongest < 1, f"less than {1 / strongest:g}")
         if self.frozen_epochs:
             self.check("schedule", self.schedule == "plateau", "plateau where frozen_epochs part the training in two")
             self.check("average", self.average == 0, "0 where frozen_epochs part the training in two")
@@ -128,6 +135,8 @@ def check_field(field: str) -> None:
 def parse(field: str, text: str) -> Any:
     """`text` as a value of `field`: JSON where it is JSON (3, 1e-3, true), else the text itself."""
     check_field(field)
+    if field_types()[field] is str:
+        return text
     try:
         value = json.loads(text)
     except json.JSONDecodeError:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from mien.data.dataset import Dataset, locate, untracked
-from mien.data.fetch import DRAWN, fetch, open_data
+from mien.data.balance import class_weights
+from mien.data.dataset import Dataset, untracked
+from mien.data.fetch import DRAWN, fetch, find_csv, open_data, title_of
 from mien.data.splits import Splits, split
 from mien.data.votes import Votes, load_votes
 from mien.emotions import Probabilities, Track
@@ -17,7 +18,8 @@ from mien.evaluation.calibration import Calibration
 from mien.evaluation.doubts_page import Doubt, doubts_page
 from mien.evaluation.evaluate import calibrate, evaluate, read_report, settings_of, verify
 from mien.evaluation.report import Report
-from mien.files import write_json, write_text
+from mien.files import hash_of, write_json, write_text
+from mien.models import build_network
 from mien.training.curriculum import Difficulties, pilot_difficulties
 from mien.training.doubts import find_doubts, out_of_fold
 from mien.training.ensemble import FILE as ENSEMBLE
@@ -30,7 +32,7 @@ from mien.training.runs import Run, describe_environment, new_run_path
 from mien.training.teachers import Teachers
 from mien.training.trackers import Tracker, track_report, trackers, trackers_of, tracking
 from mien.training.trained import load_trained
-from mien.training.trainer import WHENCE, check_data, train
+from mien.training.trainer import WHENCE, check_data, oversampled, targets_of, train
 
 PILOT_EPOCHS, PILOT_FOLDS = 4, 2  # enough to tell easy faces from hard ones
 
@@ -61,11 +63,17 @@ def start_run(
     dataset = open_data(source, skip_bad=skip_bad, track=track)
     check_classes(recipe, dataset.classes)
     splits = split(dataset, validation_share=recipe.validation_share, seed=recipe.split_seed)
+    # Before there is a folder: what raises here could not be resumed.
+    learning = oversampled(recipe, splits)
+    if recipe.class_weights:
+        class_weights(targets_of(learning), classes=learning.classes)
+    if recipe.weights != "none":
+        build_network(recipe.model, classes=len(dataset.classes), weights=recipe.weights)
     path = out or new_run_path(Path("runs"), recipe)
     said = {"skipped": list(dataset.skipped), "notes": list(dataset.notes)}
     facts = {"data": source, "skip_bad": skip_bad, **said, **splits.to_dict()}
     if votes:
-        facts["votes"] = str(votes.resolve())
+        facts |= {"votes": str(votes.resolve()), "votes_sha256": hash_of(votes)}
     if teachers:
         facts["teachers"] = teachers.to_dict(path)
     run = Run.create(path, recipe, split=facts)
@@ -74,8 +82,8 @@ def start_run(
 
 def check_classes(recipe: Recipe, classes: tuple[str, ...]) -> None:
     """Raise RecipeError where `recipe` names a class that the images do not have."""
-    for field in ("oversample", "stronger_classes"):
-        for name in filter(None, getattr(recipe, field).split(",")):
+    for field, names in (("oversample", [recipe.oversample]), ("stronger_classes", recipe.stronger_classes.split(","))):
+        for name in filter(None, names):
             if name not in classes:
                 raise RecipeError(
                     f"{field} names {name!r}; expected a class of these images ({', '.join(classes)}): "
@@ -128,11 +136,12 @@ def evaluate_run(
     """
     judged = open_judged(path)
     source = data or judged.runs[0].split["data"]
+    splits = judged.splits(data=source, track=track)
     return evaluate(
         judged.classifier,
-        judged.splits(data=source, track=track),
+        splits,
         model=judged.name,
-        data=Path(judged.runs[0].split["data"]).name,
+        data=title_of(splits.test, judged.runs[0].split["data"]),
         protocol=protocol,
         without_duplicates=without_duplicates,
         corruptions=full,
@@ -159,14 +168,6 @@ def verify_report(report: Path, *, data: str | None = None, track: Track = untra
     claimed = read_report(report)
     found = evaluate_run(report.parent, data=data, track=track, **settings_of(claimed))
     return verify(claimed, found)
-
-
-def find_csv(source: str) -> Path | None:
-    """The fer2013.csv that the images come from; None where they come from elsewhere."""
-    if source == DRAWN or not Path(source).exists():
-        return None
-    path = locate(Path(source))
-    return path if path.is_file() else None
 
 
 def name_source(data: str | None) -> str:
@@ -225,7 +226,16 @@ def find_soft_targets(run: Run, train_part: Dataset, console: Console) -> Probab
 
 
 def votes_of(run: Run, train_part: Dataset) -> Votes:
-    return load_votes(Path(run.split["votes"]), train_part, fer2013_csv=find_csv(run.split["data"]), partial=True)
+    path = Path(run.split["votes"])
+    found = load_votes(path, train_part, fer2013_csv=find_csv(run.split["data"]), partial=True)
+    now = hash_of(path)
+    began_with = run.split.get("votes_sha256", now)
+    if now != began_with:
+        raise RunError(
+            f"{path} hashes to {now[:12]}, but {run.path} began with {began_with[:12]}; put back the votes it began "
+            "with, or train a new run"
+        )
+    return found
 
 
 def build_ensemble(
@@ -261,10 +271,10 @@ def calibrate_run(
 
 
 def find_label_doubts(
-    recipe: Recipe, *, data: str | None, out: Path, folds: int = 5, track: Track = untracked
+    recipe: Recipe, *, data: str | None, skip_bad: bool = False, out: Path, folds: int = 5, track: Track = untracked
 ) -> tuple[Doubt, ...]:
     """The training labels that out-of-fold predictions doubt; writes doubts.json and doubts.html into `out`."""
-    training = open_data(data, track=track).training
+    training = open_data(data, skip_bad=skip_bad, track=track).training
     doubts = find_doubts(training, out_of_fold(recipe, training, folder=out, folds=folds))
     write_json(out / "doubts.json", [asdict(doubt) for doubt in doubts])
     write_text(out / "doubts.html", doubts_page(doubts, training))

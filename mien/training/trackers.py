@@ -261,16 +261,25 @@ def tracking(run: Run, trackers: tuple[Tracker, ...]) -> Iterator[tuple["TrackEp
             stack.callback(watcher.tracker.finish)
         yield watchers
         for watcher in watchers:
-            watcher.catch_up()
-            watcher.keep_model()
+            watcher.finish()
 
 
 def track_report(run: Run, report: Report, trackers: tuple[Tracker, ...]) -> None:
     """Show a report's figures and confusion matrix in `trackers`, once `report.save(run.path)` has drawn it."""
     with tracking(run, trackers):
         for tracker in trackers:
-            tracker.log_figures(figures_of(report))
-            tracker.log_picture("confusion", run.path / "confusion.png")
+            with forgiving(tracker, "the report"):
+                tracker.log_figures(figures_of(report))
+                tracker.log_picture("confusion", run.path / "confusion.png")
+
+
+@contextmanager
+def forgiving(tracker: Tracker, what: str) -> Iterator[None]:
+    """Whatever ails a tracker must not cost a training: it is told next time."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001
+        warnings.warn(f"{tracker.name} was not told of {what}: {error}", stacklevel=3)
 
 
 class TrackEpochs(keras.callbacks.Callback):
@@ -293,10 +302,13 @@ class TrackEpochs(keras.callbacks.Callback):
         write_mark(self.run, self.tracker, known or Mark(identity))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        try:
+        with forgiving(self.tracker, f"epoch {epoch + 1}"):
             self.catch_up()
-        except Exception as error:  # noqa: BLE001  # whatever ails a tracker must not cost a training; it is told next time
-            warnings.warn(f"{self.tracker.name} was not told of epoch {epoch + 1}: {error}", stacklevel=2)
+
+    def finish(self) -> None:
+        with forgiving(self.tracker, "all epochs and the model"):
+            self.catch_up()
+            self.keep_model()
 
     def catch_up(self) -> None:
         mark = read_marks(self.run)[self.tracker.name]

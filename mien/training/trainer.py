@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +13,7 @@ from mien.data.balance import class_weights, original_names, oversample, refuse_
 from mien.data.dataset import Dataset
 from mien.data.splits import Splits
 from mien.emotions import Probabilities
-from mien.errors import RecipeError, RunError
+from mien.errors import DataError, RecipeError, RunError
 from mien.models import build_network
 from mien.models.pretrained import freeze, unfreeze
 from mien.training.augment import Strength, build_augmenter
@@ -66,7 +65,7 @@ def train(
             continue
         prepare(model, recipe, phase, run, images=len(learning))
         fit(model, recipe, phase, learning, splits.validation, run, targets=targets, order=order, watchers=watchers)
-    keep_best(recipe, run, build_batches(recipe, learning, targets, order), classes=len(learning.classes))
+    keep_best(recipe, run, build_batches(recipe, learning, targets), classes=len(learning.classes))
     return run
 
 
@@ -79,7 +78,10 @@ def oversampled(recipe: Recipe, splits: Splits) -> Dataset:
     if not recipe.oversample:
         return splits.train
     target = round(recipe.oversample_to * (1 - recipe.validation_share))
-    return oversample(splits.train, class_name=recipe.oversample, target=target, seed=recipe.seed)
+    try:
+        return oversample(splits.train, class_name=recipe.oversample, target=target, seed=recipe.seed)
+    except DataError as error:
+        raise DataError(f"oversample_to={recipe.oversample_to}, scaled to the split: {error}") from error
 
 
 def order_of(recipe: Recipe, original: Dataset, learning: Dataset, difficulties: Difficulties | None) -> Order | None:
@@ -158,8 +160,10 @@ def prepare(model: keras.Model, recipe: Recipe, phase: Phase, run: Run, *, image
 def compile_for(model: keras.Model, recipe: Recipe, *, learning_rate: float, images: int = 1) -> None:
     """Ready to be trained on `images` images an epoch, which a cosine schedule needs to know."""
     rate = learning_rate if recipe.schedule == "plateau" else cosine(recipe, learning_rate, images=images)
+    optimizer = build_optimizer(recipe, rate)
     model.compile(
-        optimizer=build_optimizer(recipe, rate),
+        # Keras would scale the loss by itself only if the augmenter computed in float16 too.
+        optimizer=keras.optimizers.LossScaleOptimizer(optimizer) if recipe.precision == "mixed_float16" else optimizer,
         loss=build_loss(
             recipe.loss,
             focal_gamma=recipe.focal_gamma,
@@ -194,7 +198,7 @@ def build_optimizer(
         optimizer = keras.optimizers.Adam(**common)
     else:
         optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True, **common)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "places"])
     return optimizer
 
 
@@ -211,13 +215,12 @@ def fit(
     watchers: tuple[keras.callbacks.Callback, ...],
 ) -> None:
     done = len(run.history())
-    averaging = [AveragedWeights(build_batches(recipe, learning, targets, order))] if recipe.average else []
+    averaging = [AveragedWeights(build_batches(recipe, learning, targets))] if recipe.average else []
     model.fit(
         build_batches(recipe, learning, targets, order, epoch=done),
         validation_data=validation_batches(recipe, validation),
         initial_epoch=done,
         epochs=phase.last,
-        class_weight=class_weights_of(recipe, learning),
         callbacks=[*watching_validation(recipe, phase, run), *averaging, *callbacks(recipe, run, watchers)],
         shuffle=False,  # Batches shuffles
         verbose=0,
@@ -225,7 +228,7 @@ def fit(
 
 
 def build_batches(
-    recipe: Recipe, learning: Dataset, targets: Probabilities, order: Order | None, *, epoch: int = 0
+    recipe: Recipe, learning: Dataset, targets: Probabilities, order: Order | None = None, *, epoch: int = 0
 ) -> Batches:
     return Batches(
         learning.images,
@@ -236,6 +239,7 @@ def build_batches(
         order=order,
         stronger=stronger_rows(recipe, learning),
         mixup=recipe.mixup,
+        weights=class_weights(targets, classes=learning.classes) if recipe.class_weights else None,
     )
 
 
@@ -283,11 +287,6 @@ def validation_batches(recipe: Recipe, validation: Dataset) -> InOrder:
     stronger = np.zeros(len(validation), bool) if recipe.stronger_classes else None
     share = np.ones(len(validation), np.float32) if recipe.mixup else None
     return InOrder(inputs(validation.images, stronger, share), targets_of(validation))
-
-
-def class_weights_of(recipe: Recipe, learning: Dataset) -> Mapping[int, float] | None:
-    """Weights from the counts that training sees, copies included."""
-    return class_weights(learning.labels, classes=learning.classes) if recipe.class_weights else None
 
 
 def check_data(splits: Splits, run: Run) -> None:

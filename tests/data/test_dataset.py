@@ -6,7 +6,17 @@ import pytest
 from jaxtyping import TypeCheckError
 from PIL import Image
 
-from mien.data.dataset import CSV_EMOTIONS, PRIVATE, PUBLIC, TEST, TRAINING, Dataset, image_hashes, load_dataset
+from mien.data.dataset import (
+    CSV_EMOTIONS,
+    PRIVATE,
+    PUBLIC,
+    TEST,
+    TRAINING,
+    Dataset,
+    cache_folder,
+    image_hashes,
+    load_dataset,
+)
 from mien.emotions import EMOTIONS
 from mien.errors import DataError
 
@@ -323,6 +333,42 @@ def test_a_picture_is_scaled_as_a_crop_is(tmp_path):
         ours = to_face(picture).astype(int)
     theirs = crop(np.repeat(gradient[..., None], 3, axis=2), Box(0, 0, 96, 96))
     assert np.abs(ours - theirs).max() <= 1
+
+
+@pytest.mark.parametrize("form", ["wide", "tall", "see-through"])
+def test_a_picture_is_learned_from_as_it_is_read(tmp_path, form):
+    from mien.data.dataset import opened, to_face
+    from mien.inference.faces import WholePicture, crop
+    from mien.inference.media import read_picture
+
+    colours = np.random.default_rng(0).integers(0, 256, (96, 145, 4), np.uint8)
+    colours[..., 3] = np.where(np.arange(145) < 70, 0, 255) if form == "see-through" else 255
+    values = colours.swapaxes(0, 1) if form == "tall" else colours
+    Image.fromarray(values).save(tmp_path / "face.png")
+    with opened(tmp_path / "face.png") as picture:
+        learned = to_face(picture).astype(int)
+    whole = read_picture(tmp_path / "face.png")
+    read = crop(whole, WholePicture().find(whole)[0])
+    assert np.abs(learned - read).max() <= 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 and no more"])
+def test_a_damaged_cache_is_written_again(tree, damage, monkeypatch, tmp_path):
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "cache"))
+    loaded = load_dataset(tree)
+    (cached,) = cache_folder().glob("*.npz")
+    cached.write_bytes(damage)
+    assert same(load_dataset(tree), loaded)
+    assert cached.stat().st_size > len(damage)
+
+
+def test_a_bad_picture_names_the_option_that_leaves_it_out(tree):
+    first = next((tree / "train").rglob("*.png"))
+    first.write_bytes(b"no image")
+    with pytest.raises(
+        DataError, match="is not an image; expected a PNG or JPEG; leave out what is bad with --skip-bad"
+    ):
+        load_dataset(tree)
 
 
 def test_without_parts_a_test_part_is_carved_and_copies_stay_together(tmp_path):

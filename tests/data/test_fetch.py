@@ -1,9 +1,12 @@
 import sys
 import types
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from mien.data.fetch import HANDLE, fetch, open_data
+from mien.data.dataset import PRIVATE, PUBLIC
+from mien.data.fetch import HANDLE, fetch, find_csv, open_data, title_of
 from mien.errors import DataError, MissingExtraError
 
 
@@ -92,3 +95,18 @@ def test_a_cached_copy_is_used_without_a_network(tmp_path):
 
 def test_drawn_faces_need_nothing():
     assert len(open_data("drawn")) == 3500
+
+
+def test_the_csv_that_votes_follow_is_the_data_itself(tmp_path):
+    path = tmp_path / "fer2013.csv"
+    path.write_text("emotion,pixels,Usage\n")
+    assert find_csv(str(tmp_path)) == find_csv(str(path)) == path
+    assert find_csv("drawn") is find_csv(str(tmp_path / "moved")) is None
+
+
+def test_fer2013_is_known_by_its_halves_wherever_it_lies(drawn):
+    test = drawn.test
+    halves = replace(test, usage=np.where(np.arange(len(test)) % 2 == 0, PUBLIC, PRIVATE))
+    assert title_of(halves, "/cache/emotion-detection-fer/versions/1") == title_of(halves, "a/fer2013.csv") == "FER2013"
+    assert title_of(test, "drawn") == "drawn"
+    assert title_of(test, "/home/me/my-faces") == "my-faces"

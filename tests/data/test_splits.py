@@ -71,8 +71,7 @@ def test_groups_are_never_divided(rows, share, seed):
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=300))
 def test_class_weights_sum_to_the_number_of_images(labels):
     labels = np.array([*range(7), *labels], dtype=np.int64)
-    weights = class_weights(labels, classes=tuple("abcdefg"))
-    per_image = np.array([weights[label] for label in labels.tolist()])
+    per_image = class_weights(np.eye(7, dtype=np.float32)[labels], classes=tuple("abcdefg"))[labels].astype(float)
     assert per_image.sum() == pytest.approx(len(labels))
     totals = [per_image[labels == label].sum() for label in range(7)]
     assert totals == pytest.approx([len(labels) / 7] * 7)
@@ -80,7 +79,13 @@ def test_class_weights_sum_to_the_number_of_images(labels):
 
 def test_class_weights_name_the_missing_class():
     with pytest.raises(DataError, match="disgusted"):
-        class_weights(np.array([0, 0, 2], dtype=np.int64), classes=("angry", "disgusted", "fearful"))
+        class_weights(np.eye(3, dtype=np.float32)[[0, 0, 2]], classes=("angry", "disgusted", "fearful"))
+
+
+def test_a_class_is_weighed_by_its_shares_of_soft_targets():
+    targets = np.array([[0.5, 0.5, 0], [0.9, 0, 0.1], [0.7, 0.2, 0.1]], np.float32)
+    weights = class_weights(targets, classes=("angry", "disgusted", "fearful"))
+    assert targets.sum(axis=0) * weights == pytest.approx([1, 1, 1])
 
 
 @pytest.mark.fer2013
@@ -90,3 +95,11 @@ def test_the_real_split(fer2013):
     assert facts["validation_images_also_in_train"] == 0
     assert facts["train"]["images"] + facts["validation"]["images"] == np.sum(dataset.usage == TRAINING) == 28709
     assert abs(facts["validation"]["images"] / 28709 - 0.2) < 0.001
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_many_copies_of_one_image_leave_room_for_the_others(seed):
+    groups = np.array([f"copy {max(0, row - 29)}" for row in range(100)])
+    chosen = stratified_groups(np.zeros(100, int), groups, share=0.2, rng=np.random.default_rng(seed))
+    assert len(chosen) == 20
+    assert chosen.min() >= 30

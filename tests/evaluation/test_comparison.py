@@ -126,7 +126,7 @@ def test_an_outcome_is_told_in_words(comparison):
     first, better, other = comparison.runs
     assert comparison.in_words == (
         "better is right most often, 65.7% of the time: 8.6 points more than first, "
-        "which chance alone would hardly bring about (p < 0.001)."
+        "which chance alone would hardly bring about (p < 0.001, corrected for 2 comparisons)."
     )
     luck = replace(other, accuracy=better.accuracy)
     assert "which may well be chance (p = 0.8" in replace(comparison, runs=(first, luck)).in_words
@@ -135,6 +135,10 @@ def test_an_outcome_is_told_in_words(comparison):
     )
     middling = replace(better, against_first=replace(better.against_first, p_value=0.0123))
     assert "(p = 0.012)" in replace(comparison, runs=(first, middling)).in_words
+    corrected = "which chance alone would hardly bring about (p = 0.037, corrected for 3 comparisons)"
+    assert corrected in replace(comparison, runs=(first, other, other, middling)).in_words
+    many = replace(comparison, runs=(first, *[other] * 4, middling))
+    assert "which may well be chance (p = 0.061, corrected for 5 comparisons)" in many.in_words
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -162,3 +162,21 @@ def test_a_class_missing_from_the_test_set_is_undefined(splits):
     kept = np.flatnonzero(splits.test.labels != 1)
     report = judge(Splits(splits.train, splits.validation, splits.test.take(kept)))
     assert report.figures.per_class[1].recall is None
+
+
+def test_corruptions_judge_what_the_headline_judges(splits, monkeypatch):
+    monkeypatch.setattr("mien.evaluation.evaluate.corrupt", lambda images, name, *, strength: images)
+    report = judge(splits, corruptions=True, operating_point="balanced")
+    own = judge(splits)
+    assert report.figures.accuracy.value != own.figures.accuracy.value
+    assert {figure for row in report.extras.corruptions.values() for figure in row} == {report.figures.accuracy.value}
+
+
+def test_where_every_test_image_was_learned_that_is_said(splits):
+    leaked = Splits(splits.train, splits.validation, splits.train.take(np.arange(20)))
+    report = judge(leaked)
+    assert report.extras.without_duplicates is None
+    assert list(report.extras.duplicates.values()) == [20]
+    assert "20" in report.to_html()
+    with pytest.raises(DataError, match="all 20 test images equal one that was trained or validated on"):
+        judge(leaked, without_duplicates=True)

@@ -17,7 +17,8 @@ from mien.inference.classifier import load
 
 @pytest.fixture(autouse=True)
 def few_faces(drawn, monkeypatch):
-    monkeypatch.setattr(model_file, "open_data", lambda data, track: drawn)
+    monkeypatch.setattr(model_file, "fetch", lambda: "drawn")
+    monkeypatch.setattr(model_file, "open_data", lambda source, **_: drawn)
 
 
 def test_a_file_is_judged_by_what_it_says_after_calibration(model_path, drawn):
@@ -56,7 +57,7 @@ def test_a_report_holds_until_the_model_or_a_figure_changes(model_path, tmp_path
 
 def test_other_classes_are_refused(model_path, drawn, monkeypatch):
     others = replace(drawn, classes=tuple(f"class {number}" for number in range(7)))
-    monkeypatch.setattr(model_file, "open_data", lambda data, track: others)
+    monkeypatch.setattr(model_file, "open_data", lambda source, **_: others)
     with pytest.raises(
         DataError, match="the images have classes class 0.*expected angry, disgusted.*tiny was trained on"
     ):
@@ -78,3 +79,33 @@ def test_no_keras_is_needed(model_path, tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["model"] == "tiny"
     assert (tmp_path / "tiny-report" / "report.html").exists()
+
+
+def test_data_and_what_is_to_be_left_out_are_passed_on(model_path, drawn, monkeypatch, tmp_path):
+    asked = []
+
+    def open_data(source, *, skip_bad, track):
+        asked.append((source, skip_bad))
+        return drawn
+
+    monkeypatch.setattr(model_file, "open_data", open_data)
+    report = evaluate_file(str(model_path), data="my-faces", skip_bad=True)
+    assert report.data == "my-faces"
+    report.save(tmp_path)
+    assert verify_file(tmp_path / "report.json", data="my-faces", skip_bad=True) == []
+    assert asked == [("my-faces", True)] * 2
+
+
+def test_votes_are_placed_by_the_csv_that_is_the_data(model_path, monkeypatch, tmp_path):
+    csv = tmp_path / "fer2013.csv"
+    csv.write_text("")
+    asked = []
+
+    def evaluate(*parts, votes, fer2013_csv, **options):
+        asked.append((votes, fer2013_csv))
+        return model_file_evaluate(*parts, **options)
+
+    model_file_evaluate = model_file.evaluate
+    monkeypatch.setattr(model_file, "evaluate", evaluate)
+    evaluate_file(str(model_path), data=str(csv), votes=tmp_path / "fer2013new.csv")
+    assert asked == [(tmp_path / "fer2013new.csv", csv)]

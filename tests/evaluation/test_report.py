@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 from collections import defaultdict
@@ -363,7 +364,8 @@ def test_model_card_front_matter_is_what_the_hub_reads():
     report = make_report(model='say "yes": #1')
     _, front, body = report.to_model_card().split("---\n", 2)
     matter = yaml.safe_load(front)
-    assert matter["license"] == "mit"
+    assert "license" not in matter
+    assert "Weights: not stated." in body
     assert matter["library_name"] == "keras"
     assert matter["pipeline_tag"] == "image-classification"
     assert matter["datasets"] == ["fer2013"]
@@ -376,6 +378,23 @@ def test_model_card_front_matter_is_what_the_hub_reads():
     assert values == pytest.approx({"accuracy": figures.accuracy.value, "f1": figures.macro_f1.value}, abs=1e-4)
     for words in ("Art. 5(1)(f)", "Art. 50(3)", "Not legal advice", "not what the person feels", "## Out of scope"):
         assert words in body
+
+
+def test_model_card_has_the_licence_of_the_models_file():
+    yaml = pytest.importorskip("yaml")
+    card = make_report(provenance={"model": {"file": "m.onnx", "licence": "CC-BY-4.0"}}).to_model_card()
+    _, front, body = card.split("---\n", 2)
+    matter = yaml.safe_load(front)
+    assert (matter["license"], matter["library_name"]) == ("cc-by-4.0", "onnx")
+    assert "Weights: CC-BY-4.0." in body
+
+
+@pytest.mark.parametrize(("point", "said"), [(None, "are the model's own"), ("balanced", "are calibrated")])
+def test_page_says_whose_figures_the_headline_has(point, said):
+    report = make_report(provenance={"evaluation": {"operating_point": point}})
+    assert f"The figures above {said}" in dataclasses.replace(report, extras=make_extras(report)).to_html().replace(
+        "&#39;", "'"
+    )
 
 
 def test_model_card_claims_fer2013_only_for_fer2013():

@@ -443,6 +443,7 @@ WRONG = {
     "video that exists": (["good.png", "--annotate", "out.mp4"], "out.mp4 exists already"),
     "folder that is a file": (["good.png", "--annotate", "good.png"], "good.png is no folder"),
     "timeline that exists": (["good.png", "--timeline", "out.mp4"], "out.mp4 cannot be written (File exists)"),
+    "timeline of nobody": (["good.png", "--timeline", "t", "--no-smooth"], "--timeline and --no-smooth came"),
     "timeline below a file": (["good.png", "--timeline", "good.png/t"], "good.png/t cannot be written"),
 }
 

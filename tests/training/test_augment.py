@@ -64,6 +64,13 @@ def row(cos: float, sin: float) -> np.ndarray:
     return np.array([[cos, -sin, x, sin, cos, y, 0, 0]], np.float32)
 
 
+def test_the_classes_to_be_changed_further_are_and_no_others(faces):
+    augmenter = build_augmenter(STILL, stronger=Strength(True, 0.1, 0.1, 0.1), seed=1)
+    chosen = np.array([True, False, True, True, False, False])
+    changed = np.array(augmenter({"image": faces, "stronger": chosen[:, np.newaxis].astype(np.float32)}, training=True))
+    assert [bool((after != before).any()) for after, before in zip(changed, faces, strict=True)] == chosen.tolist()
+
+
 def test_erasing_paints_over_a_part_of_the_share_of_images():
     faces = np.full((400, 48, 48, 1), 10, np.uint8)
     painted = np.array(build_augmenter(STILL, erasing=0.25, seed=1)(faces, training=True)) == 128

@@ -72,6 +72,13 @@ def test_any_field_can_be_overridden(assignment, field, value):
         ("learning_rate=Infinity", "learning_rate is inf"),
         ("focal_gamma=1e999", "focal_gamma is inf"),
         ("model=baselin", "model is 'baselin'; expected one of baseline, "),
+        ("focal_gamma=-1", "focal_gamma is -1.0; expected a number from 0"),
+        ("focal_alpha=1", "focal_alpha is 1.0; expected a share between 0 and 1"),
+        (
+            "weights=imagenet",
+            "weights is 'imagenet'; expected none with baseline, or a model of resnet50, efficientnet",
+        ),
+        ("frozen_epochs=2", "frozen_epochs is 2; expected 0 with baseline, or a model of resnet50, efficientnet"),
     ],
 )
 def test_a_wrong_field_or_value_answers_with_the_right_ones(assignment, answer):
@@ -79,6 +86,15 @@ def test_a_wrong_field_or_value_answers_with_the_right_ones(assignment, answer):
         find_recipe("baseline").override(assignment)
     assert answer in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_changes_cannot_be_made_stronger_than_a_whole():
+    with pytest.raises(RecipeError, match="stronger_factor is 15.0; expected less than 10"):
+        find_recipe("stronger_classes").override("stronger_factor=15")
+
+
+def test_a_class_may_be_called_by_a_number():
+    assert find_recipe("baseline").override("oversample=1").oversample == "1"
 
 
 def test_a_backbone_may_start_from_nothing():

@@ -12,11 +12,12 @@ from rich.console import Console
 from mien.data.audit import audit
 from mien.data.dataset import load_dataset
 from mien.data.votes import ANSWERS
-from mien.errors import MissingExtraError, RecipeError, RunError
+from mien.errors import DataError, MissingExtraError, RecipeError, RunError
 from mien.evaluation.comparison import compare_reports
 from mien.recipes import find_recipe
 from mien.training import judged, session
 from mien.training.ensemble import load_ensemble
+from mien.training.judged import split_of
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
 from mien.training.teachers import Teachers
@@ -231,8 +232,31 @@ def test_a_recipe_that_names_other_classes_is_one_line_and_leaves_no_folder(own,
     assert not (tmp_path / "run").exists()
 
 
-def test_the_csv_that_votes_follow_is_the_data_itself(tmp_path):
-    path = tmp_path / "fer2013.csv"
-    path.write_text("emotion,pixels,Usage\n")
-    assert session.find_csv(str(tmp_path)) == session.find_csv(str(path)) == path
-    assert session.find_csv("drawn") is session.find_csv(str(tmp_path / "moved")) is None
+@pytest.mark.usefixtures("few_faces")
+@pytest.mark.parametrize(
+    ("choices", "fault"),
+    [
+        (
+            {"oversample": "disgusted", "oversample_to": 2},
+            "oversample_to=2, scaled to the split: disgusted has .* already",
+        ),
+        ({"oversample": "disgusted,sad"}, "oversample names 'disgusted,sad'; expected a class"),
+    ],
+)
+def test_what_cannot_be_trained_leaves_no_folder(tmp_path, console, choices, fault):
+    with pytest.raises((DataError, RecipeError), match=fault):
+        start(tmp_path / "run", console, recipe=replace(RECIPE, **choices))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("few_faces")
+def test_votes_that_have_changed_are_refused(tmp_path, console, monkeypatch, drawn):
+    votes = tmp_path / "votes.csv"
+    rows = [f"{name},9,1{',0' * 8}" for name in drawn.names.tolist()]
+    votes.write_text("\n".join([",".join(("path", *ANSWERS)), *rows]))
+    monkeypatch.setattr(session, "train", lambda recipe, splits, run, **given: run)
+    run = start(tmp_path / "run", console, recipe=replace(RECIPE, targets="votes"), votes=votes)
+    session.find_soft_targets(run, split_of(run).train, console)
+    votes.write_text(votes.read_text().replace("9,1", "8,2"))
+    with pytest.raises(RunError, match="votes.csv hashes to .* began with .* put back the votes"):
+        session.find_soft_targets(run, split_of(run).train, console)

@@ -389,3 +389,10 @@ def test_a_picture_of_any_depth_is_shown(run, tmp_path):
             Image.new(mode, (5, 4)).save(tmp_path / f"{mode}.png")
             watcher.tracker.log_picture(f"depth {bands}", tmp_path / f"{mode}.png")
     assert set(read_tensorboard(run)["pictures"]) == {"depth 1", "depth 3", "depth 4"}
+
+
+def test_what_a_tracker_is_not_told_in_the_end_costs_no_training(run):
+    learn(run, epochs=1)
+    told_nothing = pytest.warns(UserWarning, match="faint was not told of all epochs and the model: no route")
+    with told_nothing, tracking(run, (Faint(),)) as watchers:
+        assert len(watchers) == 1

@@ -20,7 +20,6 @@ from mien.training.runs import Run
 from mien.training.trained import load_trained
 from mien.training.trainer import (
     build_batches,
-    class_weights_of,
     compile_for,
     is_over,
     learning_targets,
@@ -268,9 +267,40 @@ def test_class_weights_are_those_of_the_oversampled_images(splits, small):
     recipe = dataclasses.replace(small, oversample="disgusted", oversample_to=100)
     learning = oversampled(recipe, splits)
     assert learning.counts()[1] == 80  # 100, scaled to the split
-    before, after = (class_weights_of(recipe, part) for part in (splits.train, learning))
-    assert after[1] == pytest.approx(len(learning) / (7 * 80))
-    assert after[1] < before[1]
+    weights = build_batches(recipe, learning, targets_of(learning)).weights
+    assert weights[1] == pytest.approx(len(learning) / (7 * 80))
+
+
+def test_an_image_weighs_what_its_mixed_target_says(splits, small):
+    recipe = dataclasses.replace(small, mixup=0.5)
+    batches = build_batches(recipe, splits.train, targets_of(splits.train))
+    _, targets, weights = batches[0]
+    assert ((targets > 0.1).sum(axis=1) > 1).any()
+    assert weights == pytest.approx(targets @ batches.weights)
+    plain = dataclasses.replace(recipe, class_weights=False)
+    assert len(build_batches(plain, splits.train, targets_of(splits.train))[0]) == 2
+
+
+def test_float16_scales_its_loss(small):
+    for precision in ("mixed_float16", "mixed_bfloat16"):
+        recipe = dataclasses.replace(small, precision=precision)
+        model = wrap(recipe, classes=7)
+        compile_for(model, recipe, learning_rate=1e-3)
+        scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+        assert scaled is (precision == "mixed_float16")
+
+
+def test_a_curriculum_fits_batch_statistics_to_all_images(splits, small, new_run, monkeypatch):
+    fitted = []
+    monkeypatch.setattr(
+        "mien.training.averages.fit_statistics", lambda model, batches: fitted.append(sorted(batches.rows.tolist()))
+    )
+    monkeypatch.setattr(
+        "mien.training.trainer.fit_statistics", lambda model, batches: fitted.append(sorted(batches.rows.tolist()))
+    )
+    recipe = dataclasses.replace(small, epochs=1, average=0.9, curriculum="pilot")
+    train(recipe, splits, new_run(recipe), difficulties=np.random.default_rng(0).random(len(splits.train)))
+    assert fitted == [list(range(len(splits.train)))] * 2
 
 
 def test_copies_across_the_split_are_refused(drawn, splits, small, new_run):
