@@ -14,6 +14,7 @@ from mien.data.balance import oversample
 from mien.data.splits import Splits, split
 from mien.errors import DataError, RecipeError, RunError
 from mien.models import MODELS
+from mien.recipes import RECIPES, find_recipe
 from mien.training.averages import fit_statistics, normalisations
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
@@ -241,6 +242,22 @@ def test_one_training_step_has_the_golden_numbers(splits, small):
 GOLDEN_PREDICTION = [0.144372, 0.141581, 0.143435, 0.143372, 0.142873, 0.142636, 0.141730]
 GOLDEN_LOSS = 2.125465
 GOLDEN_NORM = 37.1938
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_takes_a_step(splits, name):
+    """With the small network: tests/models has each recipe's own."""
+    small = {"model": "compact", "weights": "none", "frozen_epochs": 0, "oversample_to": 60}
+    recipe = dataclasses.replace(find_recipe(name), **small)
+    learning = oversampled(recipe, splits)
+    hard = targets_of(splits.train)
+    targets = learning_targets(recipe, splits.train, learning, None if recipe.targets == "labels" else hard)
+    hardness = np.arange(len(splits.train), dtype=np.float64)
+    order = order_of(recipe, splits.train, learning, None if recipe.curriculum == "none" else hardness)
+    model = wrap(recipe, classes=7)
+    compile_for(model, recipe, learning_rate=recipe.learning_rate, images=len(learning))
+    step = model.train_on_batch(*build_batches(recipe, learning, targets, order)[0], return_dict=True)
+    assert 0 < step["loss"] < 10
 
 
 CHOICES = {
