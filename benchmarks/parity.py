@@ -14,7 +14,7 @@ choose_backend("tensorflow")
 import numpy as np
 
 from mien.inference.classifier import load
-from mien.training.export import export_run, in_float32
+from mien.training.export import export_run
 from mien.training.judged import split_of
 from mien.training.runs import Run, describe_environment
 from mien.training.trained import load_trained
@@ -38,7 +38,7 @@ def main() -> None:
 def compare(run: Run, data: str | None) -> Iterator[dict[str, object]]:
     """A row for Keras and one for each file, before calibration."""
     test = split_of(run, data=data).test
-    trained = in_float32(run, load_trained(run))
+    trained = load_trained(run)
     keras_says = trained.predict(test.images)
     yield describe(run, "keras", keras_says, keras_says, test.labels, run.model_path)
     for export in export_run(run.path, data=data):

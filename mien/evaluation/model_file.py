@@ -86,7 +86,7 @@ def is_about_model(report: Path) -> bool:
     return "model" in read_report(report)["provenance"]
 
 
-def split_for(classifier: Classifier, *, data: str, skip_bad: bool, track: Track) -> Splits:
+def split_for(classifier: Classifier, *, data: str | None, skip_bad: bool = False, track: Track) -> Splits:
     """The images split as they were when the model was trained: what it was selected on does not test it."""
     dataset = open_data(data, skip_bad=skip_bad, track=track)
     if dataset.classes != classifier.classes:
