@@ -64,14 +64,19 @@ class Training:
 
 
 def plan() -> tuple[Training, ...]:
-    """From what stands alone to what needs teachers."""
+    """From what stands alone to what needs teachers; `fine` has more to learn with, and learns some of it by heart."""
     base = find_recipe("base").override("model=residual_wide", "precision=mixed_bfloat16")
+    fine = base.override("model=residual_fine", "epochs=40")
+    firmer = ("weight_decay=0.05", "mixup=0.6", "erasing=0.4", "zoom=0.2", "shift=0.12")
+    slower = ("optimizer=sgd", "learning_rate=0.1", "weight_decay=5e-3", "epochs=60")
     tiny = find_recipe("tiny").override("precision=mixed_bfloat16")
     teachers = Teachers((base.override("epochs=16"),), folds=3, folder=RUNS / "teachers")
     taught = ("targets=teacher", "teacher_share=0.5", "label_smoothing=0")
     return (
-        Training("base-42", base.override("model=residual_fine", "epochs=40")),
-        Training("tiny-42", tiny.override("epochs=60")),
+        Training("base-42", fine),
+        Training("base-firmer-42", fine.override(*firmer)),
+        Training("base-sgd-42", fine.override(*slower)),
+        Training("tiny-42", tiny.override("model=compact_fine", "epochs=80")),
         Training("base-distilled-42", base.override(*taught, "name=base_distilled", "epochs=36"), teachers),
         Training("tiny-distilled-42", tiny.override(*taught, "name=tiny_distilled", "epochs=60"), teachers),
     )
