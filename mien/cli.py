@@ -484,7 +484,7 @@ def models(*names: str) -> None:
 
 @app.command
 def demo(*changes: str, model: str | None = None) -> None:
-    """See the whole line work in about a minute: on FER2013 if it is at hand or can be fetched, else on drawn faces; then a photo is read.
+    """See the whole line work in about a minute, on FER2013 where it can be had, else on drawn faces; then read a photo.
 
     Args:
         changes: Choices of the recipe to change, each as field=value.

@@ -139,8 +139,8 @@ def load_dataset(source: Path, *, skip_bad: bool = False, track: Track = untrack
 
     A tree with train/, test/, FER2013's classes and a first picture of its size is FER2013: it gives the same Dataset
     as the CSV for the same images, and a picture that is not 48×48 and grey is bad. Any other tree is the user's own: 2
-    to 50 classes, pictures of any size, whose middle square becomes 48×48 and grey; without train/ and test/, a test part is carved,
-    the same every time, with copies of an image on one side. What was changed or chosen so is in `notes`.
+    to 50 classes, pictures of any size, whose middle square becomes 48×48 and grey; without train/ and test/, a test
+    part is carved, the same every time, with copies of an image on one side. What was changed or chosen so is in `notes`.
 
     Sorted by part, class and number. The first load decodes and writes a cache (`MIEN_CACHE`, else ~/.cache/mien) keyed
     by every file's name, size and time; later ones read it. `skip_bad` leaves bad files and rows, and classes of one's
