@@ -32,7 +32,6 @@ from mien.data.balance import oversample
 from mien.data.dataset import Dataset
 from mien.data.fetch import open_data
 from mien.data.splits import Splits, split
-from mien.errors import RunError
 from mien.evaluation.metrics import Figures, measure
 from mien.recipes import find_recipe
 from mien.training.recipe import Recipe
@@ -141,8 +140,7 @@ def prepare(dataset: Dataset, idea: str, setting: str, seed: int) -> tuple[Recip
 def train_or_go_on(recipe: Recipe, splits: Splits, facts: dict[str, object], path: Path) -> Run:
     """The finished run at `path`: trained now, gone on with, or found there."""
     run = Run.open(path) if (path / "recipe.json").exists() else Run.create(path, recipe, split=facts)
-    if run.recipe != recipe:
-        raise RunError(f"{path} is a run of what {recipe.name} was before it changed; expected none: move it away")
+    run.require(recipe)
     return run if run.finished else train_aloud(run, splits, (), Console(stderr=True))
 
 

@@ -21,7 +21,6 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 from rich.console import Console
 from rich.table import Table
 
-from mien.errors import RunError
 from mien.recipes import find_recipe
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
@@ -54,13 +53,6 @@ class Training:
     @property
     def is_finished(self) -> bool:
         return self.has_begun and Run.open(self.path).finished
-
-    def check(self) -> None:
-        """Raise a RunError where the folder holds another training than this one."""
-        if self.has_begun and Run.open(self.path).recipe != self.recipe:
-            raise RunError(
-                f"{self.path} is a run of what {self.name} was before it changed; expected none: move it away"
-            )
 
 
 def plan() -> tuple[Training, ...]:
@@ -99,7 +91,8 @@ def main() -> None:
     for training in trainings:
         if arguments.names and training.name not in arguments.names:
             continue
-        training.check()
+        if training.has_begun:
+            Run.open(training.path).require(training.recipe)
         if training.is_finished:
             continue
         if training.has_begun:

@@ -13,12 +13,17 @@ from typing import Any
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` (same suffix) to write to; it takes `path`'s place when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    draft = draft_of(path)
     try:
         yield draft
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def draft_of(path: Path) -> Path:
+    """A hidden name beside `path` that no other process has."""
+    return path.with_name(f".{secrets.token_hex(4)}.{path.name}")
 
 
 def hash_of(path: Path) -> str:

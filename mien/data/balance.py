@@ -1,6 +1,5 @@
 """Labels in, weights out, and a rare class in, a larger one out: two cures for classes of unequal size."""
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from mien.data.dataset import TRAINING, Dataset
 from mien.data.splits import Splits
 from mien.emotions import SIZE, Images, Indices, Names, Probabilities
 from mien.errors import DataError
+from mien.files import draft_of
 
 ROTATION = 15.0  # degrees, largest turn of a copy each way
 ZOOM = 0.15  # largest change of a copy's size each way, as a share
@@ -162,7 +162,7 @@ def write_images(dataset: Dataset, folder: Path) -> None:
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a folder beside `path` to fill; it becomes `path` when the block succeeds."""
-    draft = path.with_name(f".{os.getpid()}.{path.name}")
+    draft = draft_of(path)
     draft.mkdir(parents=True)
     try:
         yield draft

@@ -46,8 +46,8 @@ PRIVATE_COUNTS = (491, 55, 528, 879, 626, 594, 416)
 
 CLASSES = (2, 50)  # fewest and most of a folder of one's own
 TEST_SHARE = 0.2  # carved from a folder that has no test part
-LEAVE_OUT = "leave out what is bad with --skip-bad"
 TEST_SEED = 0  # the same for every recipe: runs on one folder are tested on the same images
+LEAVE_OUT = "leave out what is bad with --skip-bad"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,5 @@
 """A picture in; the faces found in it, as boxes framed like FER2013's images, and 48×48 cuts of them, out."""
 
-import hashlib
 import math
 import os
 import threading
@@ -15,6 +14,7 @@ from jaxtyping import Float64
 
 from mien.emotions import SIZE, Image48
 from mien.errors import DataError, MissingExtraError, RecipeError
+from mien.files import hash_of
 from mien.inference.media import Grey, Picture, reason
 
 Affine = Float64[np.ndarray, "2 3"]  # maps (x, y, 1) of one picture to (x, y) of another
@@ -265,7 +265,7 @@ class YuNet:
         import cv2
 
         try:
-            object.__setattr__(self, "sha256", hashlib.sha256(self.path.read_bytes()).hexdigest())
+            object.__setattr__(self, "sha256", hash_of(self.path))
             self.network().detect(np.zeros((320, 320, 3), np.uint8))
         except (OSError, cv2.error, AttributeError) as error:
             raise DataError(f"{self.path} cannot be used as YuNet ({reason(error)}); expected {YUNET_FILE}") from error

@@ -29,11 +29,7 @@ def build_fine(*, classes: int = 7) -> keras.Model:
     x = block(block(x, 32), 32)
     x = layers.MaxPooling2D()(x)
     x = block(block(x, 64), 64)
-    for filters in (128, 256):
-        x = layers.MaxPooling2D()(x)
-        x = block(x, filters)
-        x = residual(x, filters)
-    return classify(image, x, classes=classes, name="residual_fine")
+    return finish(image, x, widths=(128, 256), classes=classes, name="residual_fine")
 
 
 def build_residual(widths: tuple[int, int, int, int], *, classes: int, name: str) -> keras.Model:
@@ -43,15 +39,15 @@ def build_residual(widths: tuple[int, int, int, int], *, classes: int, name: str
     x = standardise(image)
     x = block(x, stem, strides=2)
     x = block(x, first)
-    for filters in (second, third):
+    return finish(image, x, widths=(second, third), classes=classes, name=name)
+
+
+def finish(image: Any, x: Any, *, widths: tuple[int, int], classes: int, name: str) -> keras.Model:
+    """The network from `image` to probabilities, behind stages `x` of 24 pixels a side."""
+    for filters in widths:
         x = layers.MaxPooling2D()(x)
         x = block(x, filters)
         x = residual(x, filters)
-    return classify(image, x, classes=classes, name=name)
-
-
-def classify(image: Any, x: Any, *, classes: int, name: str) -> keras.Model:
-    """The network from `image` to the probabilities that the mean of `x` over the picture says."""
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(0.2)(x)
     probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)

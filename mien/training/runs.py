@@ -55,6 +55,13 @@ class Run:
     def recipe(self) -> Recipe:
         return Recipe.from_dict(self.read_json("recipe.json"))
 
+    def require(self, recipe: Recipe) -> None:
+        """Raise a RunError unless this is a run of `recipe` as it is now."""
+        if self.recipe != recipe:
+            raise RunError(
+                f"{self.path} is a run of what {recipe.name} was before it changed; expected none: move it away"
+            )
+
     @property
     def split(self) -> dict[str, Any]:
         return self.read_json("split.json")

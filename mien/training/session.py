@@ -32,7 +32,7 @@ from mien.training.runs import Run, describe_environment, new_run_path
 from mien.training.teachers import Teachers
 from mien.training.trackers import Tracker, track_report, trackers, trackers_of, tracking
 from mien.training.trained import load_trained
-from mien.training.trainer import WHENCE, check_data, oversampled, targets_of, train
+from mien.training.trainer import WHENCE, check_data, oversampling_target, targets_of, train
 
 PILOT_EPOCHS, PILOT_FOLDS = 4, 2  # enough to tell easy faces from hard ones
 
@@ -64,9 +64,10 @@ def start_run(
     check_classes(recipe, dataset.classes)
     splits = split(dataset, validation_share=recipe.validation_share, seed=recipe.split_seed)
     # Before there is a folder: what raises here could not be resumed.
-    learning = oversampled(recipe, splits)
+    if recipe.oversample:
+        oversampling_target(recipe, splits.train)
     if recipe.class_weights:
-        class_weights(targets_of(learning), classes=learning.classes)
+        class_weights(targets_of(splits.train), classes=dataset.classes)
     if recipe.weights != "none":
         build_network(recipe.model, classes=len(dataset.classes), weights=recipe.weights)
     path = out or new_run_path(Path("runs"), recipe)

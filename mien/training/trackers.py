@@ -1,6 +1,5 @@
 """A run in, its course shown in TensorBoard, Weights & Biases or MLflow: each an extra, each at work without a network."""
 
-import hashlib
 import os
 import re
 import time
@@ -18,7 +17,7 @@ from PIL import Image
 
 from mien.errors import RecipeError, RunError, extra
 from mien.evaluation.report import Report
-from mien.files import write_json
+from mien.files import hash_of, write_json
 from mien.training.runs import Row, Run
 
 PROJECT = "mien"  # the W&B project and the MLflow experiment that runs are gathered in
@@ -92,7 +91,7 @@ class TensorBoard(Tracker):
         self.write(self.summary(value=[self.value(tag=name, image=image)]), step=len(self.run.history()))
 
     def log_model(self, path: Path) -> None:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = hash_of(path)
         text = f"{path.name}, {path.stat().st_size:,} bytes, SHA-256 {digest}"
         self.write(self.text_pb("model", text), step=len(self.run.history()))
 

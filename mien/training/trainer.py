@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from jaxtyping import Float32
 
-from mien.data.balance import class_weights, original_names, oversample, refuse_straddling_copies
+from mien.data.balance import class_weights, find_originals, original_names, oversample, refuse_straddling_copies
 from mien.data.dataset import Dataset
 from mien.data.splits import Splits
 from mien.emotions import Probabilities
@@ -77,11 +77,18 @@ def oversampled(recipe: Recipe, splits: Splits) -> Dataset:
     refuse_straddling_copies(splits)
     if not recipe.oversample:
         return splits.train
+    target = oversampling_target(recipe, splits.train)
+    return oversample(splits.train, class_name=recipe.oversample, target=target, seed=recipe.seed)
+
+
+def oversampling_target(recipe: Recipe, original: Dataset) -> int:
+    """How many images the oversampled class is to have, once it is sure that it can."""
     target = round(recipe.oversample_to * (1 - recipe.validation_share))
     try:
-        return oversample(splits.train, class_name=recipe.oversample, target=target, seed=recipe.seed)
+        find_originals(original, class_name=recipe.oversample, target=target)
     except DataError as error:
         raise DataError(f"oversample_to={recipe.oversample_to}, scaled to the split: {error}") from error
+    return target
 
 
 def order_of(recipe: Recipe, original: Dataset, learning: Dataset, difficulties: Difficulties | None) -> Order | None:

@@ -284,8 +284,9 @@ def test_class_weights_are_those_of_the_oversampled_images(splits, small):
     recipe = dataclasses.replace(small, oversample="disgusted", oversample_to=100)
     learning = oversampled(recipe, splits)
     assert learning.counts()[1] == 80  # 100, scaled to the split
-    weights = build_batches(recipe, learning, targets_of(learning)).weights
-    assert weights[1] == pytest.approx(len(learning) / (7 * 80))
+    before, after = (build_batches(recipe, part, targets_of(part)).weights for part in (splits.train, learning))
+    assert after[1] == pytest.approx(len(learning) / (7 * 80))
+    assert after[1] < before[1]
 
 
 def test_an_image_weighs_what_its_mixed_target_says(splits, small):
@@ -309,12 +310,10 @@ def test_float16_scales_its_loss(small):
 
 def test_a_curriculum_fits_batch_statistics_to_all_images(splits, small, new_run, monkeypatch):
     fitted = []
-    monkeypatch.setattr(
-        "mien.training.averages.fit_statistics", lambda model, batches: fitted.append(sorted(batches.rows.tolist()))
-    )
-    monkeypatch.setattr(
-        "mien.training.trainer.fit_statistics", lambda model, batches: fitted.append(sorted(batches.rows.tolist()))
-    )
+    for room in ("averages", "trainer"):
+        monkeypatch.setattr(
+            f"mien.training.{room}.fit_statistics", lambda _, batches: fitted.append(sorted(batches.rows.tolist()))
+        )
     recipe = dataclasses.replace(small, epochs=1, average=0.9, curriculum="pilot")
     train(recipe, splits, new_run(recipe), difficulties=np.random.default_rng(0).random(len(splits.train)))
     assert fitted == [list(range(len(splits.train)))] * 2
