@@ -30,13 +30,13 @@ from rich.console import Console
 
 from mien.data.balance import oversample
 from mien.data.dataset import Dataset
-from mien.data.fetch import open_data
+from mien.data.fetch import name_source, open_data
 from mien.data.splits import Splits, split
 from mien.evaluation.metrics import Figures, measure
 from mien.recipes import find_recipe
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
-from mien.training.session import name_source, train_aloud
+from mien.training.session import train_aloud
 from mien.training.trained import load_trained
 from tables import read_table, write_table
 

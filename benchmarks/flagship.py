@@ -69,6 +69,7 @@ def plan() -> tuple[Training, ...]:
         Training("base-firmer-42", fine.override(*firmer)),
         Training("base-sgd-42", fine.override(*slower)),
         Training("tiny-42", tiny.override("model=compact_fine", "epochs=80")),
+        Training("tiny-unmixed-42", tiny.override("model=compact_fine", "epochs=80", "mixup=0")),
         Training("base-distilled-42", base.override(*taught, "name=base_distilled", "epochs=36"), teachers),
         Training("tiny-distilled-42", tiny.override(*taught, "name=tiny_distilled", "epochs=60"), teachers),
     )

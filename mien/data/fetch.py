@@ -45,6 +45,13 @@ def open_data(source: str | None, *, skip_bad: bool = False, track: Track = untr
     return load_dataset(Path(source) if source else fetch(), skip_bad=skip_bad, track=track)
 
 
+def name_source(data: str | None) -> str:
+    """Where the images come from, in words that mean the same from any folder."""
+    if data == DRAWN:
+        return DRAWN
+    return str((Path(data) if data else fetch()).resolve())
+
+
 def title_of(test: Dataset, source: str) -> str:
     """What a reader knows the images by: FER2013 wherever it lies, else the last word of `source`."""
     return "FER2013" if {PUBLIC, PRIVATE} <= set(test.usage.tolist()) else Path(source).name

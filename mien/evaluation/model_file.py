@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.data.dataset import untracked
-from mien.data.fetch import fetch, find_csv, open_data, title_of
+from mien.data.fetch import find_csv, name_source, open_data, title_of
 from mien.data.splits import Splits, split
 from mien.emotions import Track
 from mien.errors import DataError
@@ -36,7 +36,7 @@ def evaluate_file(
     """
     point = operating_point or "accuracy"
     classifier = load(name_or_path, operating_point=point)
-    source = data or str(fetch())
+    source = name_source(data)
     splits = split_for(classifier, data=source, skip_bad=skip_bad, track=track)
     return evaluate(
         classifier,

@@ -9,7 +9,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class ShowProgress(keras.callbacks.Callback):
-    """Shows the epoch under way with loss, images a second and time left, and a line for each finished epoch."""
+    """Shows the epoch under way with loss, images a second and time left, and a line for each finished epoch.
+
+    Under a curriculum the line begins with the share of images, the easiest, that the epoch drew from.
+    """
 
     def __init__(self, console: Console, *, epochs: int, images: int):
         super().__init__()
@@ -43,8 +46,9 @@ class ShowProgress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.bar.remove_task(self.task)
         figures = logs or {}
+        easiest = f"easiest {figures['pace']:.0%}  " if "pace" in figures else ""
         self.console.print(
-            f"epoch {epoch + 1:>3}/{self.epochs}  "
+            f"epoch {epoch + 1:>3}/{self.epochs}  {easiest}"
             f"train loss {figures['loss']:.3f} accuracy {figures['accuracy']:.3f}  "
             f"validation loss {figures['val_loss']:.3f} accuracy {figures['val_accuracy']:.3f}  "
             f"{time.monotonic() - self.began:.0f} s",

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from mien.data.balance import class_weights
 from mien.data.dataset import Dataset, untracked
-from mien.data.fetch import DRAWN, fetch, find_csv, open_data, title_of
+from mien.data.fetch import find_csv, name_source, open_data, title_of
 from mien.data.splits import Splits, split
 from mien.data.votes import Votes, load_votes
 from mien.emotions import Probabilities, Track
@@ -169,13 +169,6 @@ def verify_report(report: Path, *, data: str | None = None, track: Track = untra
     claimed = read_report(report)
     found = evaluate_run(report.parent, data=data, track=track, **settings_of(claimed))
     return verify(claimed, found)
-
-
-def name_source(data: str | None) -> str:
-    """Where the images come from, in words that mean the same from any folder."""
-    if data == DRAWN:
-        return DRAWN
-    return str((Path(data) if data else fetch()).resolve())
 
 
 def train_aloud(run: Run, splits: Splits, watching: tuple[Tracker, ...], console: Console) -> Run:

@@ -19,7 +19,7 @@ from mien.models.pretrained import freeze, unfreeze
 from mien.training.augment import Strength, build_augmenter
 from mien.training.averages import AveragedWeights, fit_statistics, reseed
 from mien.training.batches import Batches, InOrder, Order, inputs
-from mien.training.curriculum import Difficulties, easy_first
+from mien.training.curriculum import Difficulties, easy_first, pace
 from mien.training.losses import build_loss
 from mien.training.muon import Muon
 from mien.training.recipe import Recipe
@@ -310,7 +310,8 @@ def callbacks(
     recipe: Recipe, run: Run, watchers: tuple[keras.callbacks.Callback, ...]
 ) -> list[keras.callbacks.Callback]:
     """In the order they act, behind those that choose the next learning rate: it is saved with the epoch."""
-    return [Reseed(recipe.seed), StopOnNaN(), SaveEpoch(run), *watchers]
+    pacing = [] if recipe.curriculum == "none" else [LogPace(recipe)]
+    return [Reseed(recipe.seed), StopOnNaN(), *pacing, SaveEpoch(run), *watchers]
 
 
 def watching_validation(recipe: Recipe, phase: Phase, run: Run) -> list[keras.callbacks.Callback]:
@@ -392,6 +393,18 @@ class StopOnNaN(keras.callbacks.Callback):
                 f"the validation loss became {(logs or {})['val_loss']} in epoch {epoch + 1}; expected a number: lower "
                 "learning_rate or train with precision=float32"
             )
+
+
+class LogPace(keras.callbacks.Callback):
+    """Adds to an epoch's figures the share of images, easiest first, that its curriculum drew from."""
+
+    def __init__(self, recipe: Recipe):
+        super().__init__()
+        self.recipe = recipe
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if logs is not None:
+            logs["pace"] = pace(epoch, start=self.recipe.curriculum_start, epochs=self.recipe.curriculum_epochs)
 
 
 class SaveEpoch(keras.callbacks.Callback):

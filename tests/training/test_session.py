@@ -14,9 +14,13 @@ from mien.data.dataset import load_dataset
 from mien.data.votes import ANSWERS
 from mien.errors import DataError, MissingExtraError, RecipeError, RunError
 from mien.evaluation.comparison import compare_reports
+from mien.evaluation.model_file import evaluate_file
+from mien.inference.classifier import load
+from mien.inference.faces import WholePicture
 from mien.recipes import find_recipe
 from mien.training import judged, session
 from mien.training.ensemble import load_ensemble
+from mien.training.export import export_run
 from mien.training.judged import split_of
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
@@ -222,6 +226,27 @@ def test_classes_of_ones_own_travel_from_the_folder_to_every_figure(own, tmp_pat
     compared = compare_reports([run.path, other.path])
     assert set(compared.supports) == set(classes)
     assert compared.runs[1].multiply_adds == compared.runs[0].multiply_adds > 0
+
+
+def test_classes_of_ones_own_travel_to_prediction(own, tmp_path, console, monkeypatch):
+    for package in ("onnx", "tf2onnx", "sympy"):
+        pytest.importorskip(package)
+    run = start(tmp_path / "run", console, data=str(own))
+    report = session.evaluate_run(run.path)
+    (exported, *_) = export_run(run.path)
+    classifier = load(exported.path)
+    assert classifier.classes == tuple(sorted(OWN.values()))
+    picture = next((own / "smile").iterdir())
+    (face,) = classifier.read(str(picture), detector=WholePicture())
+    image = load_dataset(own).images[load_dataset(own).names.tolist().index(f"smile/{picture.name}")]
+    # The two paths may round a grey level apart.
+    assert list(face.probabilities.values()) == pytest.approx(classifier.predict(image[np.newaxis])[0], abs=0.01)
+    monkeypatch.chdir(own)
+    judged_file = evaluate_file(str(exported.path), data=".")
+    assert judged_file.data == own.name
+    assert judged_file.figures.accuracy.value == pytest.approx(report.figures.accuracy.value, abs=0.01)
+    with pytest.raises(DataError, match="the images have classes angry, .*; expected a blank .*, smile, wow"):
+        evaluate_file(str(exported.path), data="drawn")
 
 
 @pytest.mark.parametrize(("recipe", "named"), [("improved", "disgusted"), ("stronger_classes", "fearful")])

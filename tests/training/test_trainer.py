@@ -4,11 +4,13 @@ import signal
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from rich.console import Console
 
 from mien.data.balance import oversample
 from mien.data.splits import Splits, split
@@ -16,6 +18,7 @@ from mien.errors import DataError, RecipeError, RunError
 from mien.models import MODELS
 from mien.recipes import RECIPES, find_recipe
 from mien.training.averages import fit_statistics, normalisations
+from mien.training.progress import ShowProgress
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
 from mien.training.trained import load_trained
@@ -336,7 +339,11 @@ def test_a_curriculum_shows_easy_images_first(splits, small, new_run):
     assert len(first) == len(last) == len(splits.train)
     assert difficulties[first].max() <= np.quantile(difficulties, 0.26)
     assert sorted(last.tolist()) == list(range(len(splits.train)))
-    assert train(recipe, splits, new_run(recipe), difficulties=difficulties).finished
+    console = Console(file=StringIO(), width=200)
+    progress = ShowProgress(console, epochs=2, images=len(splits.train))
+    run = train(recipe, splits, new_run(recipe), difficulties=difficulties, watchers=(progress,))
+    assert [row["pace"] for row in run.history()] == [0.25, 0.4375]
+    assert "epoch   1/2  easiest 25%  train loss" in console.file.getvalue()
 
 
 def test_a_curriculum_without_difficulties_is_refused(splits, small, new_run):
