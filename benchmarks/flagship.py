@@ -4,8 +4,8 @@ Run: python benchmarks/flagship.py --data DIR --plan     says which trainings ar
      python benchmarks/flagship.py --data DIR [NAME …]   goes on with the next, and so on, until all are finished
 
 A training that was cut off goes on after its last whole epoch. Two processes train more on two cores than one does, each
-kept to a core (taskset) and given names that the other is not; no training here needs another's teachers. Runs lie in
-runs/flagship/. Nothing here reads the test set: models are chosen among these by validation, and `mien evaluate` judges
+kept to a core (taskset) and given names that the other is not; tiny-taught alone needs another, base-42, finished. Runs
+lie in runs/flagship/. Nothing here reads the test set: models are chosen among these by validation, and `mien evaluate` judges
 the chosen ones once.
 """
 
@@ -25,7 +25,7 @@ from mien.recipes import find_recipe
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
 from mien.training.session import resume_run, start_run
-from mien.training.teachers import Teachers
+from mien.training.teachers import Teachers, Tutors
 
 RUNS = Path("runs") / "flagship"
 
@@ -36,7 +36,7 @@ class Training:
 
     name: str
     recipe: Recipe
-    teachers: Teachers | None = None
+    teachers: Teachers | Tutors | None = None
 
     @property
     def path(self) -> Path:
@@ -63,6 +63,7 @@ def plan() -> tuple[Training, ...]:
     slower = ("optimizer=sgd", "learning_rate=0.1", "weight_decay=5e-3", "epochs=60")
     tiny = find_recipe("tiny").override("precision=mixed_bfloat16")
     teachers = Teachers((base.override("epochs=16"),), folds=3, folder=RUNS / "teachers")
+    shown = ("model=compact_fine", "targets=teacher_views", "teacher_share=0.8", "label_smoothing=0")
     taught = ("targets=teacher", "teacher_share=0.5", "label_smoothing=0")
     return (
         Training("base-42", fine),
@@ -70,6 +71,7 @@ def plan() -> tuple[Training, ...]:
         Training("base-sgd-42", fine.override(*slower)),
         Training("tiny-42", tiny.override("model=compact_fine", "epochs=80")),
         Training("tiny-unmixed-42", tiny.override("model=compact_fine", "epochs=80", "mixup=0")),
+        Training("tiny-taught-42", tiny.override(*shown, "name=tiny_taught", "epochs=60"), Tutors((RUNS / "base-42",))),
         Training("base-distilled-42", base.override(*taught, "name=base_distilled", "epochs=36"), teachers),
         Training("tiny-distilled-42", tiny.override(*taught, "name=tiny_distilled", "epochs=60"), teachers),
     )

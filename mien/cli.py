@@ -17,7 +17,7 @@ from rich.progress import track as rich_track
 from rich.table import Column, Table
 from rich.text import Text
 
-from mien.errors import DataError, MienError, RunError, extra
+from mien.errors import DataError, MienError, RecipeError, RunError, extra
 from mien.inference.command import predict
 
 if TYPE_CHECKING:
@@ -232,30 +232,38 @@ def distill(
     folds: int = 4,
     teachers_in: Path | None = None,
 ) -> None:
-    """Train a student on what teachers say of images that they did not learn: mien distill base base,seed=43 --student tiny.
+    """Train a student on what teachers say: mien distill RUN RUN --student tiny, or mien distill base base,seed=43 --student tiny.
+
+    Finished runs say what they see in each image as it is changed for the student. Recipes are trained first, once a
+    fold, and say what they see in images that they did not learn.
 
     Args:
-        teachers: Recipes, each with the choices to change after commas. Each is trained once a fold.
+        teachers: Folders of finished runs, or recipes, each with the choices to change after commas.
         student: The recipe to learn from them, likewise.
         out: The student's run; runs/DATE-RECIPE-SEED where none is given. Go on with mien train --resume.
-        folds: How many parts the training images are dealt into.
-        teachers_in: Where the teachers' runs lie, for several students; in the student's run where none is given.
+        folds: How many parts the training images are dealt into, for recipes.
+        teachers_in: Where recipes' runs lie, for several students; in the student's run where none is given.
     """
     choose_backend(None)
     with extra("train"):
         from mien.recipes import find_recipe
         from mien.training.session import start_run
-        from mien.training.teachers import Teachers
+        from mien.training.teachers import Teachers, Tutors
 
     def chosen(text: str, *further: str) -> Any:
         name, *changes = text.split(",")
         return find_recipe(name).override(*changes, *further)
 
+    folders = tuple(Path(teacher) for teacher in teachers if (Path(teacher) / "recipe.json").is_file())
+    if folders and len(folders) < len(teachers):
+        raise RecipeError(f"teachers are {', '.join(teachers)}; expected folders of runs alone, or recipes alone")
     run = start_run(
-        chosen(student, "targets=teacher"),
+        chosen(student, "targets=teacher_views" if folders else "targets=teacher"),
         data=data,
         out=out,
-        teachers=Teachers(tuple(map(chosen, teachers)), folds=folds, folder=teachers_in),
+        teachers=Tutors(folders)
+        if folders
+        else Teachers(tuple(map(chosen, teachers)), folds=folds, folder=teachers_in),
         console=err,
         track=track,
     )

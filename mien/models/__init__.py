@@ -23,11 +23,21 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
 PRETRAINED = ("resnet50", "efficientnet")  # the names whose build also takes `weights`
 
 
-def build_network(name: str, *, classes: int = 7, weights: Weights = "none") -> keras.Model:
-    """The network `name`: float images (n, 48, 48, 1), 0..255, to probabilities (n, classes).
+def build_network(name: str, *, classes: int = 7, weights: Weights = "none", precision: str = "float32") -> keras.Model:
+    """The network `name`: float images (n, 48, 48, 1), 0..255, to probabilities (n, classes), float32.
 
-    Freshly initialised, or with `weights="imagenet"` for one of PRETRAINED.
+    Freshly initialised, or with `weights="imagenet"` for one of PRETRAINED. precision: a dtype policy of Keras, what the
+    layers before the last compute in.
     """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        return choose(name, classes=classes, weights=weights)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def choose(name: str, *, classes: int, weights: Weights) -> keras.Model:
     if name not in MODELS:
         raise RecipeError(f"there is no model {name!r}; expected one of {', '.join(MODELS)}")
     if name in PRETRAINED:

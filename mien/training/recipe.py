@@ -36,7 +36,9 @@ class Recipe:
     stronger_classes: str = ""  # classes to change further, such as fearful,sad; none where empty
     stronger_factor: float = 1.5  # how many times as far
 
-    targets: Literal["labels", "votes", "teacher"] = "labels"  # votes: of FER+ annotators, an extra annotation
+    # votes: of FER+ annotators, an extra annotation; teacher: what networks say of images that they did not learn;
+    # teacher_views: what they say of each image as it is changed for the student
+    targets: Literal["labels", "votes", "teacher", "teacher_views"] = "labels"
     teacher_share: float = 0.7  # how much of each target is the teachers' prediction; the rest is the label
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     focal_gamma: float = 2.0

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import keras
 import numpy as np
 from rich.console import Console
 
@@ -29,7 +30,7 @@ from mien.training.judged import open_judged, split_of
 from mien.training.progress import ShowProgress
 from mien.training.recipe import Recipe
 from mien.training.runs import Run, describe_environment, new_run_path
-from mien.training.teachers import Teachers
+from mien.training.teachers import Teachers, Tutors
 from mien.training.trackers import Tracker, track_report, trackers, trackers_of, tracking
 from mien.training.trained import load_trained
 from mien.training.trainer import WHENCE, check_data, oversampling_target, targets_of, train
@@ -44,7 +45,7 @@ def start_run(
     out: Path | None = None,
     skip_bad: bool = False,
     votes: Path | None = None,
-    teachers: Teachers | None = None,
+    teachers: Teachers | Tutors | None = None,
     shown_in: str = "",
     console: Console,
     track: Track = untracked,
@@ -54,7 +55,12 @@ def start_run(
     teachers: where the recipe learns from them. shown_in: names of trackers with commas between, as `trackers` takes them.
     """
     watching = trackers(shown_in)  # before the folder is made: a name or a package may be missing
-    given = {"labels": True, "votes": votes, "teacher": teachers}
+    given = {
+        "labels": True,
+        "votes": votes,
+        "teacher": isinstance(teachers, Teachers),
+        "teacher_views": isinstance(teachers, Tutors),
+    }
     if not given[recipe.targets]:
         raise RecipeError(f"targets is {recipe.targets!r}, but none were given; expected {WHENCE[recipe.targets]}")
     if recipe.curriculum == "votes" and not votes:
@@ -75,6 +81,8 @@ def start_run(
     facts = {"data": source, "skip_bad": skip_bad, **said, **splits.to_dict()}
     if votes:
         facts |= {"votes": str(votes.resolve()), "votes_sha256": hash_of(votes)}
+    if isinstance(teachers, Tutors):
+        teachers.open(facts, precision=recipe.precision)  # they may be of another split
     if teachers:
         facts["teachers"] = teachers.to_dict(path)
     run = Run.create(path, recipe, split=facts)
@@ -185,6 +193,7 @@ def train_aloud(run: Run, splits: Splits, watching: tuple[Tracker, ...], console
                 run,
                 difficulties=find_difficulties(run, splits.train, console),
                 soft_targets=find_soft_targets(run, splits.train, console),
+                teachers=find_tutors(run),
                 watchers=(progress, *watchers),
             )
     except KeyboardInterrupt:
@@ -212,11 +221,18 @@ def find_difficulties(run: Run, train_part: Dataset, console: Console) -> Diffic
 
 def find_soft_targets(run: Run, train_part: Dataset, console: Console) -> Probabilities | None:
     """For the run's training images: the shares of the classes among votes, or what teachers say out of fold."""
-    if "votes" in run.split:
+    if run.recipe.targets == "votes":
         return votes_of(run, train_part).soft_targets(train_part.classes)
-    if "teachers" in run.split:
+    if run.recipe.targets == "teacher":
         return Teachers.from_dict(run.split["teachers"], run.path).teach(train_part, console=console)
     return None
+
+
+def find_tutors(run: Run) -> tuple[keras.Model, ...]:
+    """The networks that look on as the run's student learns; none where it learns otherwise."""
+    if run.recipe.targets != "teacher_views":
+        return ()
+    return Tutors.from_dict(run.split["teachers"], run.path).open(run.split, precision=run.recipe.precision)
 
 
 def votes_of(run: Run, train_part: Dataset) -> Votes:

@@ -1,18 +1,21 @@
-"""Teachers' recipes and training images in, soft targets out: each image is judged by networks that did not learn it."""
+"""Teachers in, what a student learns from them out: soft targets out of fold, or networks that look on as it learns."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from rich.console import Console
 
 from mien.data.dataset import Dataset
 from mien.emotions import Probabilities
-from mien.errors import RecipeError
+from mien.errors import RecipeError, RunError
 from mien.training.doubts import out_of_fold
 from mien.training.recipe import Recipe
+from mien.training.runs import Run
+from mien.training.taught import open_teacher
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,40 @@ class Teachers:
         ]
         mean: Probabilities = np.mean(said, axis=0)
         return mean
+
+
+@dataclass(frozen=True)
+class Tutors:
+    """Finished runs that look at each image as it is changed and mixed for the student, and say what they see.
+
+    They learned these images themselves. What they say of a view that they never saw is what they understood of it, not
+    what they have by heart, and so the student may follow them far (Beyer et al. 2022).
+    """
+
+    runs: tuple[Path, ...]
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise RecipeError("no teacher came; expected folders of finished runs")
+
+    def to_dict(self, student: Path) -> dict[str, Any]:
+        """As in `Teachers`."""
+        return {"runs": [os.path.relpath(run, student) for run in self.runs]}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any], student: Path) -> "Tutors":
+        return cls(tuple(student / run for run in fields["runs"]))
+
+    def open(self, split: dict[str, Any], *, precision: str) -> tuple[keras.Model, ...]:
+        """Their networks, to be asked. Raises RunError unless they learned from the student's split, and are finished."""
+        runs = tuple(map(Run.open, self.runs))
+        for run in runs:
+            if run.split["train"]["sha256"] != split["train"]["sha256"]:
+                raise RunError(
+                    f"{run.path} learned from other images than the student is to: it may know those that judge it; "
+                    "expected runs of one split: train them with the same data, split_seed and validation_share"
+                )
+        return tuple(open_teacher(run, precision=precision) for run in runs)
 
 
 def folder_of(recipe: Recipe) -> str:

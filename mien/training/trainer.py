@@ -24,6 +24,7 @@ from mien.training.losses import build_loss
 from mien.training.muon import Muon
 from mien.training.recipe import Recipe
 from mien.training.runs import Row, Run
+from mien.training.taught import Taught
 
 SoftTargets = Float32[np.ndarray, "originals classes"]  # rows sum to one, or to zero
 
@@ -45,13 +46,15 @@ def train(
     *,
     difficulties: Difficulties | None = None,
     soft_targets: SoftTargets | None = None,
+    teachers: tuple[keras.Model, ...] = (),
     watchers: tuple[keras.callbacks.Callback, ...] = (),
 ) -> Run:
     """Train `recipe` on `splits.train`, watch `splits.validation`, keep the epoch with the lowest validation loss.
 
     Goes on where `run` stopped, if it has epochs already. difficulties: one for each image of `splits.train`, where the
     recipe has a curriculum. soft_targets: shares of the classes for each of them, where it learns from votes; a row of
-    zeros means that nobody voted, and the label counts. `watchers` see the training and change nothing.
+    zeros means that nobody voted, and the label counts. teachers: networks whose word on each changed image counts, where
+    it learns from theirs. `watchers` see the training and change nothing.
     Raises RunError when the data differ from those the run began with, or when the loss becomes NaN.
     """
     check_data(splits, run)
@@ -59,7 +62,9 @@ def train(
     learning = oversampled(recipe, splits)
     order = order_of(recipe, splits.train, learning, difficulties)
     targets = learning_targets(recipe, splits.train, learning, soft_targets)
-    model = wrap(recipe, classes=len(learning.classes))
+    if recipe.targets == "teacher_views" and not teachers:
+        raise RunError(f"targets is {recipe.targets!r}, but no teachers were given; expected {WHENCE[recipe.targets]}")
+    model = wrap(recipe, classes=len(learning.classes), teachers=teachers)
     for phase in phases_of(recipe):
         if is_over(phase, recipe, run.history()):
             continue
@@ -102,17 +107,13 @@ def order_of(recipe: Recipe, original: Dataset, learning: Dataset, difficulties:
     return easy_first(hardness, start=recipe.curriculum_start, epochs=recipe.curriculum_epochs)
 
 
-def wrap(recipe: Recipe, *, classes: int) -> keras.Model:
-    """The network behind its augmenter. The two stay apart: what is saved has no random layers.
+def wrap(recipe: Recipe, *, classes: int, teachers: tuple[keras.Model, ...] = ()) -> keras.Model:
+    """The network behind its augmenter, and teachers behind it. They stay apart: what is saved has no random layers.
 
     A random layer inside a saved network would run, and shift batch statistics, whenever the network is called
     without `training=False`, ONNX export included.
     """
-    keras.config.set_dtype_policy(recipe.precision)
-    try:
-        network = build_network(recipe.model, classes=classes, weights=recipe.weights)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    network = build_network(recipe.model, classes=classes, weights=recipe.weights, precision=recipe.precision)
     strength = Strength(recipe.flip, recipe.rotation, recipe.zoom, recipe.shift)
     stronger = strength.times(recipe.stronger_factor) if recipe.stronger_classes else None
     augmenter = build_augmenter(
@@ -123,12 +124,15 @@ def wrap(recipe: Recipe, *, classes: int) -> keras.Model:
         mixup=recipe.mixup > 0,
         seed=recipe.seed,
     )
-    return keras.Model(augmenter.input, network(augmenter.output), name="training")
+    said = network(augmenter.output)
+    if teachers:
+        said = Taught(teachers, share=recipe.teacher_share)(said, augmenter.output)
+    return keras.Model(augmenter.input, said, name="training")
 
 
 def network_of(model: keras.Model) -> keras.Model:
     """The network inside a model of `wrap`."""
-    return model.layers[-1]
+    return next(layer for layer in reversed(model.layers) if isinstance(layer, keras.Model))
 
 
 def phases_of(recipe: Recipe) -> tuple[Phase, ...]:
@@ -237,6 +241,11 @@ def fit(
 def build_batches(
     recipe: Recipe, learning: Dataset, targets: Probabilities, order: Order | None = None, *, epoch: int = 0
 ) -> Batches:
+    weights = class_weights(targets, classes=learning.classes) if recipe.class_weights else None
+    if recipe.targets == "teacher_views":  # the rest of the loss is the teachers'
+        weights = np.float32(1 - recipe.teacher_share) * (
+            np.ones(len(learning.classes)) if weights is None else weights
+        )
     return Batches(
         learning.images,
         targets,
@@ -246,7 +255,7 @@ def build_batches(
         order=order,
         stronger=stronger_rows(recipe, learning),
         mixup=recipe.mixup,
-        weights=class_weights(targets, classes=learning.classes) if recipe.class_weights else None,
+        weights=weights,
     )
 
 
@@ -258,7 +267,7 @@ def learning_targets(
     A copy is read as its original is; an image without votes as its label.
     """
     hard = targets_of(learning)
-    if recipe.targets == "labels":
+    if recipe.targets in ("labels", "teacher_views"):
         return hard
     if soft_targets is None:
         raise RunError(f"targets is {recipe.targets!r}, but none were given; expected {WHENCE[recipe.targets]}")
@@ -269,7 +278,11 @@ def learning_targets(
     return mixed.astype(np.float32)
 
 
-WHENCE = {"votes": "a file of FER+ votes: give --votes FILE", "teacher": "teachers: give them to mien distill"}
+WHENCE = {
+    "votes": "a file of FER+ votes: give --votes FILE",
+    "teacher": "recipes of teachers: give them to mien distill",
+    "teacher_views": "finished runs as teachers: give them to mien distill",
+}
 
 
 def targets_of(dataset: Dataset) -> Probabilities:

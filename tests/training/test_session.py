@@ -24,7 +24,7 @@ from mien.training.export import export_run
 from mien.training.judged import split_of
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
-from mien.training.teachers import Teachers
+from mien.training.teachers import Teachers, Tutors
 from mien.training.trackers import read_marks
 from mien.training.trained import load_trained
 from mien.training.trainer import learning_targets
@@ -149,6 +149,32 @@ def test_a_student_learns_what_teachers_say_of_images_they_did_not_learn(tmp_pat
 
 
 @pytest.mark.usefixtures("few_faces")
+def test_a_student_learns_what_finished_runs_see_as_it_learns(tmp_path, console, monkeypatch):
+    one = start(tmp_path / "one", console, recipe=replace(RECIPE, epochs=1))
+    other = start(tmp_path / "other", console, recipe=replace(RECIPE, epochs=1, split_seed=7))
+    student = replace(RECIPE, targets="teacher_views", average=0.9)
+    with pytest.raises(RunError, match="other learned from other images than the student.*expected runs of one split"):
+        start(tmp_path / "student", console, recipe=student, teachers=Tutors((one.path, other.path)))
+    with pytest.raises(RecipeError, match="targets is 'teacher_views', but none were given; expected finished runs"):
+        start(tmp_path / "student", console, recipe=student, teachers=Teachers((RECIPE,)))
+    assert not (tmp_path / "student").exists()
+
+    asked = []
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "train", lambda *given, teachers, **options: asked.append(teachers) or given[2])
+        run = start(tmp_path / "student", console, recipe=student, teachers=Tutors((one.path,)))
+    (teacher,) = asked[0]
+    assert np.array(teacher(np.zeros((1, 48, 48, 1)))) == pytest.approx(
+        load_trained(one).predict(np.zeros((1, 48, 48, 1), np.uint8)), abs=1e-6
+    )
+    # Moved together, the student finds its teacher.
+    (tmp_path / "all").mkdir()
+    one.path.rename(tmp_path / "all" / "one")
+    run = session.resume_run(run.path.rename(tmp_path / "all" / "student"), data=None, console=console)
+    assert session.evaluate_run(run.path).provenance["split"]["teachers"] == {"runs": ["../one"]}
+
+
+@pytest.mark.usefixtures("few_faces")
 @pytest.mark.parametrize("curriculum", ["pilot", "votes"])
 def test_a_curriculum_knows_what_is_easy(tmp_path, console, monkeypatch, drawn, curriculum):
     seen = {}
@@ -189,7 +215,7 @@ def test_a_run_is_not_judged_with_other_images_than_it_learned_from(tmp_path, co
 @pytest.mark.usefixtures("few_faces")
 def test_teachers_that_are_not_there_are_asked_for(tmp_path, console):
     with pytest.raises(
-        RecipeError, match="targets is 'teacher', but none were given; expected teachers: .*mien distill"
+        RecipeError, match="targets is 'teacher', but none were given; expected recipes of teachers: .*mien distill"
     ):
         start(tmp_path / "student", console, recipe=replace(RECIPE, targets="teacher"))
     assert not (tmp_path / "student").exists()
@@ -201,6 +227,8 @@ def test_teachers_that_are_not_there_are_asked_for(tmp_path, console):
 def test_teachers_that_cannot_teach_are_refused_before_they_are_trained(recipes, fault):
     with pytest.raises(RecipeError, match=fault):
         Teachers(recipes)
+    with pytest.raises(RecipeError, match="no teacher came"):
+        Tutors(())
 
 
 def test_classes_of_ones_own_travel_from_the_folder_to_every_figure(own, tmp_path, console):

@@ -1,0 +1,73 @@
+"""Teachers that look on: what they add to the loss, and what they leave alone."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from mien.models import build_network
+from mien.training.trainer import build_batches, compile_for, network_of, targets_of, wrap
+
+
+def cross_entropy(targets, probabilities):
+    return -(targets * np.log(probabilities)).sum(axis=1).mean()
+
+
+@pytest.fixture
+def taught(small):
+    """A recipe that changes no image, two teachers, and their student."""
+    unchanged = {"flip": False, "rotation": 0.0, "zoom": 0.0, "shift": 0.0, "class_weights": False, "mixup": 0.5}
+    recipe = replace(small, targets="teacher_views", teacher_share=0.75, **unchanged)
+    teachers = (build_network("compact"), build_network("compact"))
+    model = wrap(recipe, classes=7, teachers=teachers)
+    compile_for(model, recipe, learning_rate=1e-3)
+    return recipe, teachers, model
+
+
+def test_the_loss_is_of_labels_and_teachers_in_their_shares(taught, splits):
+    recipe, teachers, model = taught
+    batches = build_batches(recipe, splits.train, targets_of(splits.train))
+    given, targets, weights = batches[0]
+    share = given["share"][:, :, np.newaxis, np.newaxis]
+    mixed = share * given["image"] + (1 - share) * given["image"][::-1]
+    said = np.mean([teacher(mixed, training=False) for teacher in teachers], axis=0)
+    student = np.array(model(given, training=True))
+    model.trainable = False  # evaluated with training's dropout and statistics, and moved nowhere
+    expected = 0.25 * cross_entropy(targets, student) + 0.75 * cross_entropy(said, student)
+    assert weights == pytest.approx(np.full(len(targets), 0.25))
+    (added,) = model.losses
+    assert float(added) == pytest.approx(0.75 * cross_entropy(said, student), rel=1e-4)
+    assert float(model.compute_loss(y=targets, y_pred=student, sample_weight=weights)) == pytest.approx(
+        expected, rel=1e-4
+    )
+
+
+def test_judged_alone_a_student_is_judged_by_labels(taught, splits):
+    _, _, model = taught
+    images, targets = splits.validation.images, targets_of(splits.validation)
+    given = {"image": images, "share": np.ones((len(images), 1), np.float32)}
+    student = model.predict_on_batch(given)
+    found = model.test_on_batch(given, targets, return_dict=True)
+    assert found["loss"] == pytest.approx(cross_entropy(targets, student), rel=1e-4)
+
+
+def test_teachers_learn_nothing_and_are_not_saved(taught, splits, tmp_path):
+    recipe, teachers, model = taught
+    before = [teacher.get_weights() for teacher in teachers]
+    student = network_of(model).get_weights()
+    model.train_on_batch(*build_batches(recipe, splits.train, targets_of(splits.train))[0])
+    for teacher, weights in zip(teachers, before, strict=True):
+        for now, then in zip(teacher.get_weights(), weights, strict=True):
+            np.testing.assert_array_equal(now, then)
+    assert any((now != then).any() for now, then in zip(network_of(model).get_weights(), student, strict=True))
+    assert model.count_params() == network_of(model).count_params()
+    model.save_weights(tmp_path / "student.weights.h5")
+    alone = wrap(replace(recipe, targets="labels"), classes=7)
+    alone.load_weights(tmp_path / "student.weights.h5")
+    images = splits.test.images[:4]
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(network_of(alone)(images)),
+        keras.ops.convert_to_numpy(network_of(model)(images)),
+        atol=1e-6,
+    )
