@@ -234,13 +234,14 @@ def resample(labels: Labels, *predicted: Labels, classes: int, draws: int, seed:
     """
     cells, counts = np.unique(np.stack([labels, *predicted]), axis=1, return_counts=True)
     shares, rng = counts / counts.sum(), np.random.default_rng(seed)
-    blocks = [counts[None]]
+
+    def tallied(images: Counts) -> list[Tallies]:
+        return [tally(images.astype(float), cells[0], model, classes=classes) for model in cells[1:]]
+
+    blocks = [tallied(counts[None])]
     for start in range(0, draws, BLOCK):
-        blocks.append(rng.multinomial(counts.sum(), shares, size=min(BLOCK, draws - start)))
-    return [
-        join([tally(images.astype(float), cells[0], cells[model], classes=classes) for images in blocks])
-        for model in range(1, len(cells))
-    ]
+        blocks.append(tallied(rng.multinomial(counts.sum(), shares, size=min(BLOCK, draws - start))))
+    return [join(list(of_model)) for of_model in zip(*blocks, strict=True)]
 
 
 def tally(
