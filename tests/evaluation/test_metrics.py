@@ -279,7 +279,7 @@ def test_fifty_classes_are_compared_in_little_memory():
     finally:
         tracemalloc.stop()
     assert comparison.accuracy_difference.low < comparison.accuracy_difference.value
-    assert peak < 100e6  # 50 × 50 × 50 cells would take 2 GB
+    assert peak < 40e6  # 50 × 50 × 50 cells would take 2 GB
 
 
 def test_ten_thousand_draws_over_the_test_set_take_less_than_two_seconds():
