@@ -3,10 +3,10 @@
 Run: python benchmarks/flagship.py --data DIR --plan     says which trainings are finished and which is next
      python benchmarks/flagship.py --data DIR [NAME …]   goes on with the next, and so on, until all are finished
 
-A training that was cut off goes on after its last whole epoch. Two processes train more on two cores than one does, each
-kept to a core (taskset) and given names that the other is not; tiny-taught alone needs another, base-42, finished. Runs
-lie in runs/flagship/. Nothing here reads the test set: models are chosen among these by validation, and `mien evaluate` judges
-the chosen ones once.
+A training that was cut off goes on after its last whole epoch, and is refused to a second process. Two processes train
+more on two cores than one does, each kept to a core (taskset) and given names that the other is not; tiny-taught alone
+needs another, base-42, finished. Runs lie in runs/flagship/. Nothing here reads the test set: models are chosen among
+these by validation, and `mien evaluate` judges the chosen ones once.
 """
 
 import os

@@ -3,13 +3,15 @@
 import csv
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import keras
+from filelock import FileLock, Timeout
 
 from mien.errors import RunError
 from mien.files import replacing, write_json, write_text
@@ -50,6 +52,19 @@ class Run:
         if not (path / "recipe.json").is_file():
             raise RunError(f"{path} is no run; expected a folder with recipe.json, as `mien train` leaves it")
         return cls(path)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from training this run meanwhile; the lock goes with the process, however that ends."""
+        lock = self.path / "checkpoints" / "training.lock"
+        lock.parent.mkdir(exist_ok=True)
+        try:
+            with FileLock(lock, blocking=False):
+                yield
+        except Timeout as error:
+            raise RunError(
+                f"{self.path} is being trained by another process; let it finish, or stop it first"
+            ) from error
 
     @property
     def recipe(self) -> Recipe:

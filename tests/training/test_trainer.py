@@ -331,6 +331,14 @@ def test_copies_across_the_split_are_refused(drawn, splits, small, new_run):
         train(small, wrong, run)
 
 
+def test_a_run_is_trained_by_one_process_at_a_time(splits, small, new_run):
+    run = new_run(small)
+    with run.alone(), pytest.raises(RunError, match="run is being trained by another process; let it finish"):
+        train(small, splits, run)
+    assert run.history() == []
+    assert train(dataclasses.replace(small, epochs=1), splits, run).finished
+
+
 def test_a_curriculum_shows_easy_images_first(splits, small, new_run):
     difficulties = np.random.default_rng(0).random(len(splits.train))
     recipe = dataclasses.replace(small, epochs=2, curriculum="pilot", curriculum_start=0.25, curriculum_epochs=4)
