@@ -5,6 +5,9 @@ from typing import Any
 
 import keras
 
+# oneDNN's fast kernels for AVX-512 want a multiple of as many channels. In bfloat16, 24 took eight times as long as 32.
+LANES = 16
+
 
 @keras.saving.register_keras_serializable(package="mien")
 class BatchNormalization(keras.layers.BatchNormalization):
@@ -28,15 +31,24 @@ class BatchNormalization(keras.layers.BatchNormalization):
         # The one place where a backend is called by name: Keras has no op for it.
         import tensorflow as tf
 
+        channels = inputs.shape[-1]
+        spare = -channels % LANES
+
+        def widened(values: Any) -> Any:
+            return tf.pad(values, [[0, 0]] * (len(values.shape) - 1) + [[0, spare]]) if spare else values
+
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=self.gamma,
-            offset=self.beta,
+            x=widened(inputs),
+            scale=widened(self.gamma),
+            offset=widened(self.beta),
             mean=tf.zeros(0),
             variance=tf.zeros(0),
             epsilon=self.epsilon,
             is_training=True,
         )
+        if spare:  # not by outputs[...]: its gradient takes as long as what is saved
+            outputs = tf.slice(outputs, [0, 0, 0, 0], [-1, -1, -1, channels])
+            mean, variance = mean[:channels], variance[:channels]
         rows = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], variance.dtype)
         # The kernel reports the unbiased variance; Keras keeps the biased one.
         self.move(self.moving_mean, mean)
