@@ -3,7 +3,6 @@
 Each run's test figures by class go to ablation_classes.csv beside it.
 
 Run: python benchmarks/ablation.py --data DIR                      every idea on a small network, for minutes each
-     python benchmarks/ablation.py --data DIR transformer --seeds 42      the one that takes most of an hour
      python benchmarks/ablation.py --data DIR --setting levers     what the tiny recipe loses without each of its choices
      python benchmarks/ablation.py --data DIR --setting full baseline improved --seeds 42      as the recipes say
 

@@ -4,9 +4,9 @@ Run: python benchmarks/flagship.py --data DIR --plan     says which trainings ar
      python benchmarks/flagship.py --data DIR [NAME …]   goes on with the next, and so on, until all are finished
 
 A training that was cut off goes on after its last whole epoch, and is refused to a second process. Two processes train
-more on two cores than one does, each kept to a core (taskset) and given names that the other is not; tiny-taught alone
-needs another, base-42, finished. Runs lie in runs/flagship/. Nothing here reads the test set: models are chosen among
-these by validation, and `mien evaluate` judges the chosen ones once.
+more on two cores than one does, each kept to a core (taskset) and given names that the other is not; those that are
+taught need others, finished. Runs lie in runs/flagship/. Nothing here reads the test set: models are chosen among these
+by validation, and `mien evaluate` judges the chosen ones once.
 """
 
 import os
@@ -60,20 +60,18 @@ def plan() -> tuple[Training, ...]:
     base = find_recipe("base").override("model=residual_wide", "precision=mixed_bfloat16")
     fine = base.override("model=residual_fine", "epochs=40")
     firmer = ("weight_decay=0.05", "mixup=0.6", "erasing=0.4", "zoom=0.2", "shift=0.12")
-    slower = ("optimizer=sgd", "learning_rate=0.1", "weight_decay=5e-3", "epochs=60")
     tiny = find_recipe("tiny").override("precision=mixed_bfloat16")
+    shown = ("targets=teacher_views", "teacher_share=0.8", "label_smoothing=0")
+    one, both = Tutors((RUNS / "base-42",)), Tutors((RUNS / "base-42", RUNS / "base-firmer-42"))
+    told = ("targets=teacher", "teacher_share=0.5", "label_smoothing=0")
     teachers = Teachers((base.override("epochs=16"),), folds=3, folder=RUNS / "teachers")
-    shown = ("model=compact_fine", "targets=teacher_views", "teacher_share=0.8", "label_smoothing=0")
-    taught = ("targets=teacher", "teacher_share=0.5", "label_smoothing=0")
     return (
         Training("base-42", fine),
         Training("base-firmer-42", fine.override(*firmer)),
-        Training("base-sgd-42", fine.override(*slower)),
-        Training("tiny-42", tiny.override("model=compact_fine", "epochs=80")),
-        Training("tiny-unmixed-42", tiny.override("model=compact_fine", "epochs=80", "mixup=0")),
-        Training("tiny-taught-42", tiny.override(*shown, "name=tiny_taught", "epochs=60"), Tutors((RUNS / "base-42",))),
-        Training("base-distilled-42", base.override(*taught, "name=base_distilled", "epochs=36"), teachers),
-        Training("tiny-distilled-42", tiny.override(*taught, "name=tiny_distilled", "epochs=60"), teachers),
+        Training("tiny-taught-42", tiny.override(*shown, "model=compact_fine", "name=tiny_taught", "epochs=60"), one),
+        Training("base-taught-42", fine.override(*shown, "name=base_taught"), both),
+        Training("base-distilled-42", base.override(*told, "name=base_distilled", "epochs=36"), teachers),
+        Training("tiny-distilled-42", tiny.override(*told, "name=tiny_distilled", "epochs=60"), teachers),
     )
 
 
