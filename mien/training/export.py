@@ -137,6 +137,8 @@ def describe(
 ) -> dict[str, str]:
     """What the file says of itself, as text."""
     hashes = {part: run.split[part]["sha256"] for part in ("train", "validation", "test")}
+    if run.recipe.targets == "teacher_views":
+        hashes |= {"teachers": run.split["teachers"]["runs"]}
     return {
         "format": FORMAT,
         "classes": json.dumps(trained.classes),

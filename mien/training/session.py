@@ -232,7 +232,14 @@ def find_tutors(run: Run) -> tuple[keras.Model, ...]:
     """The networks that look on as the run's student learns; none where it learns otherwise."""
     if run.recipe.targets != "teacher_views":
         return ()
-    return Tutors.from_dict(run.split["teachers"], run.path).open(run.split, precision=run.recipe.precision)
+    tutors = Tutors.from_dict(run.split["teachers"], run.path)
+    networks = tutors.open(run.split, precision=run.recipe.precision)
+    if tutors.to_dict(run.path) != run.split["teachers"]:
+        raise RunError(
+            f"the teachers of {run.path} are not what they were when it began (split.json has their hashes); put back "
+            "what they were, or train a new student"
+        )
+    return networks
 
 
 def votes_of(run: Run, train_part: Dataset) -> Votes:

@@ -12,6 +12,7 @@ from rich.console import Console
 from mien.data.dataset import Dataset
 from mien.emotions import Probabilities
 from mien.errors import RecipeError, RunError
+from mien.files import hash_of
 from mien.training.doubts import out_of_fold
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
@@ -83,15 +84,15 @@ class Tutors:
             raise RecipeError("no teacher came; expected folders of finished runs")
 
     def to_dict(self, student: Path) -> dict[str, Any]:
-        """As in `Teachers`."""
-        return {"runs": [os.path.relpath(run, student) for run in self.runs]}
+        """As in `Teachers`: each run as seen from the student's, and its network's hash."""
+        return {"runs": {os.path.relpath(run, student): hash_of(Run.open(run).model_path) for run in self.runs}}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any], student: Path) -> "Tutors":
         return cls(tuple(student / run for run in fields["runs"]))
 
     def open(self, split: dict[str, Any], *, precision: str) -> tuple[keras.Model, ...]:
-        """Their networks, to be asked. Raises RunError unless they learned from the student's split, and are finished."""
+        """Their networks, to be asked. Raises RunError unless they are finished and learned from the student's split."""
         runs = tuple(map(Run.open, self.runs))
         for run in runs:
             if run.split["train"]["sha256"] != split["train"]["sha256"]:

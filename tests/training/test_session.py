@@ -1,5 +1,6 @@
 """The whole line, in one process: what starting, resuming and judging a run leave in its folder."""
 
+import shutil
 import sys
 from dataclasses import replace
 from io import StringIO
@@ -15,6 +16,7 @@ from mien.data.votes import ANSWERS
 from mien.errors import DataError, MissingExtraError, RecipeError, RunError
 from mien.evaluation.comparison import compare_reports
 from mien.evaluation.model_file import evaluate_file
+from mien.files import hash_of
 from mien.inference.classifier import load
 from mien.inference.faces import WholePicture
 from mien.recipes import find_recipe
@@ -170,8 +172,17 @@ def test_a_student_learns_what_finished_runs_see_as_it_learns(tmp_path, console,
     # Moved together, the student finds its teacher.
     (tmp_path / "all").mkdir()
     one.path.rename(tmp_path / "all" / "one")
-    run = session.resume_run(run.path.rename(tmp_path / "all" / "student"), data=None, console=console)
-    assert session.evaluate_run(run.path).provenance["split"]["teachers"] == {"runs": ["../one"]}
+    path = run.path.rename(tmp_path / "all" / "student")
+    teacher_file = tmp_path / "all" / "one" / "model.keras"
+    teacher_file.rename(tmp_path / "kept")
+    shutil.copyfile(other.model_path, teacher_file)
+    with pytest.raises(RunError, match="teachers of .*student are not what they were when it began"):
+        session.resume_run(path, console=console)
+    (tmp_path / "kept").rename(teacher_file)
+    run = session.resume_run(path, console=console)
+    assert session.evaluate_run(run.path).provenance["split"]["teachers"] == {
+        "runs": {"../one": hash_of(tmp_path / "all" / "one" / "model.keras")}
+    }
 
 
 @pytest.mark.usefixtures("few_faces")
