@@ -59,7 +59,7 @@ def plan() -> tuple[Training, ...]:
     """From what stands alone to what needs teachers; `fine` has more to learn with, and learns some of it by heart."""
     base = find_recipe("base").override("model=residual_wide", "precision=mixed_bfloat16")
     fine = base.override("model=residual_fine", "epochs=40")
-    firmer = ("weight_decay=0.05", "mixup=0.6", "erasing=0.4", "zoom=0.2", "shift=0.12")
+    further = ("mixup=0.6", "erasing=0.4", "zoom=0.2", "shift=0.12")
     tiny = find_recipe("tiny").override("precision=mixed_bfloat16")
     shown = ("targets=teacher_views", "teacher_share=0.8", "label_smoothing=0")
     one, both = Tutors((RUNS / "base-42",)), Tutors((RUNS / "base-42", RUNS / "base-firmer-42"))
@@ -67,9 +67,9 @@ def plan() -> tuple[Training, ...]:
     teachers = Teachers((base.override("epochs=16"),), folds=3, folder=RUNS / "teachers")
     return (
         Training("base-42", fine),
-        Training("base-firmer-42", fine.override(*firmer)),
+        Training("base-firmer-42", fine.override(*further, "weight_decay=0.05")),
         Training("tiny-taught-42", tiny.override(*shown, "model=compact_fine", "name=tiny_taught", "epochs=60"), one),
-        Training("base-taught-42", fine.override(*shown, "name=base_taught"), both),
+        Training("base-taught-42", fine.override(*further, *shown, "name=base_taught"), both),
         Training("base-distilled-42", base.override(*told, "name=base_distilled", "epochs=36"), teachers),
         Training("tiny-distilled-42", tiny.override(*told, "name=tiny_distilled", "epochs=60"), teachers),
     )
