@@ -21,22 +21,23 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 from rich.console import Console
 from rich.table import Table
 
+from mien.errors import RunError
 from mien.recipes import find_recipe
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
 from mien.training.session import resume_run, start_run
-from mien.training.teachers import Teachers, Tutors
+from mien.training.teachers import Tutors
 
 RUNS = Path("runs") / "flagship"
 
 
 @dataclass(frozen=True)
 class Training:
-    """One run, named after its folder; with teachers it is a distillation."""
+    """One run, named after its folder, and the finished ones that teach it, if any do."""
 
     name: str
     recipe: Recipe
-    teachers: Teachers | Tutors | None = None
+    teachers: Tutors | None = None
 
     @property
     def path(self) -> Path:
@@ -50,6 +51,13 @@ class Training:
     def has_begun(self) -> bool:
         return (self.path / "recipe.json").exists()
 
+    def check(self) -> None:
+        """Raise RunError unless what has begun is what is planned."""
+        run = Run.open(self.path)
+        run.require(self.recipe)
+        if self.teachers and run.split["teachers"] != self.teachers.to_dict(self.path):
+            raise RunError(f"{self.path} began with other teachers, or with what they were before; move it away")
+
     @property
     def is_finished(self) -> bool:
         return self.has_begun and Run.open(self.path).finished
@@ -57,21 +65,16 @@ class Training:
 
 def plan() -> tuple[Training, ...]:
     """From what stands alone to what needs teachers; `fine` has more to learn with, and learns some of it by heart."""
-    base = find_recipe("base").override("model=residual_wide", "precision=mixed_bfloat16")
-    fine = base.override("model=residual_fine", "epochs=40")
+    fine = find_recipe("base").override("model=residual_fine", "epochs=40", "precision=mixed_bfloat16")
     further = ("mixup=0.6", "erasing=0.4", "zoom=0.2", "shift=0.12")
-    tiny = find_recipe("tiny").override("precision=mixed_bfloat16")
+    tiny = find_recipe("tiny").override("model=compact_fine", "epochs=60", "precision=mixed_bfloat16")
     shown = ("targets=teacher_views", "teacher_share=0.8", "label_smoothing=0")
     one, both = Tutors((RUNS / "base-42",)), Tutors((RUNS / "base-42", RUNS / "base-firmer-42"))
-    told = ("targets=teacher", "teacher_share=0.5", "label_smoothing=0")
-    teachers = Teachers((base.override("epochs=16"),), folds=3, folder=RUNS / "teachers")
     return (
         Training("base-42", fine),
         Training("base-firmer-42", fine.override(*further, "weight_decay=0.05")),
-        Training("tiny-taught-42", tiny.override(*shown, "model=compact_fine", "name=tiny_taught", "epochs=60"), one),
+        Training("tiny-taught-42", tiny.override(*shown, "name=tiny_taught"), one),
         Training("base-taught-42", fine.override(*further, *shown, "name=base_taught"), both),
-        Training("base-distilled-42", base.override(*told, "name=base_distilled", "epochs=36"), teachers),
-        Training("tiny-distilled-42", tiny.override(*told, "name=tiny_distilled", "epochs=60"), teachers),
     )
 
 
@@ -93,7 +96,7 @@ def main() -> None:
         if arguments.names and training.name not in arguments.names:
             continue
         if training.has_begun:
-            Run.open(training.path).require(training.recipe)
+            training.check()
         if training.is_finished:
             continue
         if training.has_begun:

@@ -255,8 +255,11 @@ def distill(
         return find_recipe(name).override(*changes, *further)
 
     folders = tuple(Path(teacher) for teacher in teachers if (Path(teacher) / "recipe.json").is_file())
-    if folders and len(folders) < len(teachers):
-        raise RecipeError(f"teachers are {', '.join(teachers)}; expected folders of runs alone, or recipes alone")
+    others = [teacher for teacher in teachers if Path(teacher) not in folders]
+    if folders and others:
+        raise RecipeError(f"{others[0]} is no run, but {folders[0]} is one; expected runs alone, or recipes alone")
+    if folders and teachers_in:
+        raise RecipeError(f"--teachers-in is {teachers_in}, but teachers are runs; expected it with recipes alone")
     run = start_run(
         chosen(student, "targets=teacher_views" if folders else "targets=teacher"),
         data=data,

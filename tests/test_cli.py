@@ -154,7 +154,7 @@ def test_an_exported_run_reads_faces(finished, tmp_path):
         (["evaluate", "run/recipe.json", "--verify"], "expected a report.json"),
         (["audit", "nowhere"], "nowhere does not exist"),
         (["compare", "run"], "1 run came; expected two or more"),
-        (["compare", "run", "nowhere"], "nowhere/report.json does not exist; expected an evaluated run"),
+        (["compare", "nowhere", "run"], "nowhere/report.json does not exist; expected an evaluated run"),
         (
             ["train", "baseline", "--data", "drawn", "--track", "tensorbord"],
             "no tracker 'tensorbord'; expected some of",
@@ -165,6 +165,9 @@ def test_an_exported_run_reads_faces(finished, tmp_path):
         (["train", "votes", "model=compact", "--data", "drawn", "--out", "new"], "give --votes FILE"),
         (["evaluate", "run", "--protocol", "official"], "expected FER2013 itself"),
         (["train", "--resume", "run"], "run is finished after 2 epochs"),
+        (["distill", "run", "base", "--student", "tiny"], "base is no run, but run is one; expected runs alone, or"),
+        (["distill", "run", "--student", "tiny", "--teachers-in", "x"], "expected it with recipes alone"),
+        (["distill", "nowhere", "--student", "tiny"], "there is no recipe 'nowhere'"),
         (["train", "baseline", "--data", "drawn", "--out", "run"], "run is not empty"),
         (["data", "info", "--data", "nowhere"], "nowhere does not exist"),
         (

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from mien.training.batches import Batches
+from mien.training.taught import without_teachers
 
 ENOUGH = 20  # batches: their means and variances hardly change with more
 
@@ -38,6 +39,7 @@ def fit_statistics(model: keras.Model, batches: Batches) -> None:
     Those that training leaves behind are of the last few batches, and of weights that no average has. Images are changed
     as in training, and each time alike: what is kept has the statistics with which it was judged.
     """
+    model = without_teachers(model)
     reseed(model, batches.seed, epoch=0)
     layers = normalisations(model)
     momenta = [layer.momentum for layer in layers]

@@ -70,7 +70,8 @@ def train_and_predict(
     """Predictions for `splits.test` by a network that learnt from the rest, in the run at `path`, new or stopped."""
     run = Run.open(path) if (path / "recipe.json").exists() else Run.create(path, recipe, split=splits.to_dict())
     if not run.finished:
-        train(recipe, splits, run, watchers=watchers)
+        with run.alone():
+            train(recipe, splits, run, watchers=watchers)
     return look_at(load_trained(run), "mirror").predict(splits.test.images)
 
 

@@ -91,6 +91,9 @@ class Recipe:
             backbones = f"with {self.model}, or a model of {', '.join(PRETRAINED)}"
             self.check("weights", self.weights == "none", f"none {backbones}")
             self.check("frozen_epochs", self.frozen_epochs == 0, f"0 {backbones}")
+        if self.targets == "teacher_views":  # what teachers say would weigh otherwise than what labels do
+            self.check("class_weights", not self.class_weights, "false where teachers look on")
+            self.check("loss", self.loss == "cross_entropy", "cross_entropy where teachers look on")
         if self.stronger_classes:
             strongest = max(self.rotation, self.zoom, self.shift)
             self.check("stronger_factor", self.stronger_factor * strongest < 1, f"less than {1 / strongest:g}")

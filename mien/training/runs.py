@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from mien.files import replacing, write_json, write_text
 from mien.machine import describe_machine
 from mien.training.recipe import Recipe
 
-Row = dict[str, float]  # one epoch: epoch, accuracy, loss, val_accuracy, val_loss, learning_rate, seconds
+Row = dict[str, float]  # one epoch: epoch, accuracy, loss, val_accuracy, val_loss, learning_rate, pace, seconds
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,25 @@ class Run:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes from training this run meanwhile; the lock goes with the process, however that ends."""
-        lock = self.path / "checkpoints" / "training.lock"
-        lock.parent.mkdir(exist_ok=True)
+        """Keep other processes from training this run meanwhile; the lock goes with the process, however that ends.
+
+        Raises RunError where another one trains it.
+        """
+        path = self.path / "checkpoints" / "training.lock"
+        path.parent.mkdir(exist_ok=True)
+        lock = FileLock(path, blocking=False)
         try:
-            with FileLock(lock, blocking=False):
-                yield
+            lock.acquire()
         except Timeout as error:
+            raise RunError(f"{self.path} is being trained by another process; let it finish, or stop it") from error
+        except OSError as error:
             raise RunError(
-                f"{self.path} is being trained by another process; let it finish, or stop it first"
+                f"{path} cannot be locked ({error}); expected a drive that can, such as a local one"
             ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     @property
     def recipe(self) -> Recipe:
@@ -108,7 +118,8 @@ class Run:
             return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
     def write_history(self, rows: list[Row]) -> None:
-        lines = [",".join(rows[0]), *(",".join(f"{value:.17g}" for value in row.values()) for row in rows)]
+        names = list(rows[-1])  # a run may have begun before there was a figure
+        lines = [",".join(names), *(",".join(f"{row.get(name, math.nan):.17g}" for name in names) for row in rows)]
         write_text(self.path / "history.csv", "\n".join(lines) + "\n")
 
     def save_epoch(self, model: keras.Model, row: Row) -> None:

@@ -82,7 +82,7 @@ def start_run(
     if votes:
         facts |= {"votes": str(votes.resolve()), "votes_sha256": hash_of(votes)}
     if isinstance(teachers, Tutors):
-        teachers.open(facts, precision=recipe.precision)  # they may be of another split
+        teachers.check(facts)
     if teachers:
         facts["teachers"] = teachers.to_dict(path)
     run = Run.create(path, recipe, split=facts)
@@ -186,7 +186,7 @@ def train_aloud(run: Run, splits: Splits, watching: tuple[Tracker, ...], console
     describe_start(run, splits.train, console)
     progress = ShowProgress(console, epochs=recipe.epochs, images=len(splits.train))
     try:
-        with tracking(run, watching) as watchers:
+        with run.alone(), tracking(run, watching) as watchers:
             return train(
                 recipe,
                 splits,
@@ -233,13 +233,12 @@ def find_tutors(run: Run) -> tuple[keras.Model, ...]:
     if run.recipe.targets != "teacher_views":
         return ()
     tutors = Tutors.from_dict(run.split["teachers"], run.path)
-    networks = tutors.open(run.split, precision=run.recipe.precision)
     if tutors.to_dict(run.path) != run.split["teachers"]:
         raise RunError(
             f"the teachers of {run.path} are not what they were when it began (split.json has their hashes); put back "
             "what they were, or train a new student"
         )
-    return networks
+    return tutors.open(precision=run.recipe.precision)
 
 
 def votes_of(run: Run, train_part: Dataset) -> Votes:

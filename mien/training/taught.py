@@ -5,6 +5,7 @@ from typing import Any, no_type_check
 
 import keras
 
+from mien.errors import RunError
 from mien.models import build_network
 from mien.training.runs import Run
 from mien.training.trained import load_trained
@@ -33,10 +34,21 @@ class Taught(keras.layers.Layer):
         return student
 
 
+def without_teachers(model: keras.Model) -> keras.Model:
+    """The same augmenter and network, where teachers would be asked in vain."""
+    last = model.layers[-1]
+    return keras.Model(model.input, last.input[0]) if isinstance(last, Taught) else model
+
+
 def open_teacher(run: Run, *, precision: str) -> keras.Model:
     """The network of a finished run, to be asked alone, computing in `precision`."""
     trained = load_trained(run)
     network = build_network(run.recipe.model, classes=len(trained.classes), precision=precision)
-    network.set_weights(trained.network.get_weights())
+    try:
+        network.set_weights(trained.network.get_weights())
+    except ValueError as error:
+        raise RunError(
+            f"{run.path} was trained when {run.recipe.model} was another network; expected a run of what it is now"
+        ) from error
     network.trainable = False
     return network

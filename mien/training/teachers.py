@@ -44,7 +44,7 @@ class Teachers:
         return {
             "recipes": [recipe.to_dict() for recipe in self.recipes],
             "folds": self.folds,
-            "folder": os.path.relpath(self.folder or student / "teachers", student),
+            "folder": seen_from(student, self.folder or student / "teachers"),
         }
 
     @classmethod
@@ -73,8 +73,8 @@ class Teachers:
 class Tutors:
     """Finished runs that look at each image as it is changed and mixed for the student, and say what they see.
 
-    They learned these images themselves. What they say of a view that they never saw is what they understood of it, not
-    what they have by heart, and so the student may follow them far (Beyer et al. 2022).
+    Each view is a new one, so that the student may follow them far (Beyer et al. 2022). But they learned these images
+    themselves: what they have by heart may come through, the more so the less the views differ from what they saw.
     """
 
     runs: tuple[Path, ...]
@@ -82,25 +82,42 @@ class Tutors:
     def __post_init__(self) -> None:
         if not self.runs:
             raise RecipeError("no teacher came; expected folders of finished runs")
+        if len({run.resolve() for run in self.runs}) < len(self.runs):
+            raise RecipeError(f"a teacher came twice: {', '.join(map(str, self.runs))}; expected different runs")
 
     def to_dict(self, student: Path) -> dict[str, Any]:
-        """As in `Teachers`: each run as seen from the student's, and its network's hash."""
-        return {"runs": {os.path.relpath(run, student): hash_of(Run.open(run).model_path) for run in self.runs}}
+        """As in `Teachers`: each run as seen from the student's, its network's hash and its recipe."""
+        return {
+            "runs": {
+                seen_from(student, run.path): {"model.keras": hash_of(run.model_path), "recipe": run.recipe.to_dict()}
+                for run in map(Run.open, self.runs)
+            }
+        }
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any], student: Path) -> "Tutors":
         return cls(tuple(student / run for run in fields["runs"]))
 
-    def open(self, split: dict[str, Any], *, precision: str) -> tuple[keras.Model, ...]:
-        """Their networks, to be asked. Raises RunError unless they are finished and learned from the student's split."""
-        runs = tuple(map(Run.open, self.runs))
-        for run in runs:
+    def check(self, split: dict[str, Any]) -> None:
+        """Raise RunError unless they are finished, and learned from the images of a student's `split`."""
+        for run in map(Run.open, self.runs):
+            if not run.finished:
+                raise RunError(
+                    f"{run.path} is not finished and cannot teach; finish it with: mien train --resume {run.path}"
+                )
             if run.split["train"]["sha256"] != split["train"]["sha256"]:
                 raise RunError(
                     f"{run.path} learned from other images than the student is to: it may know those that judge it; "
                     "expected runs of one split: train them with the same data, split_seed and validation_share"
                 )
-        return tuple(open_teacher(run, precision=precision) for run in runs)
+
+    def open(self, *, precision: str) -> tuple[keras.Model, ...]:
+        """Their networks, to be asked."""
+        return tuple(open_teacher(Run.open(run), precision=precision) for run in self.runs)
+
+
+def seen_from(student: Path, folder: Path) -> str:
+    return os.path.relpath(folder.resolve(), student.resolve())
 
 
 def folder_of(recipe: Recipe) -> str:

@@ -55,8 +55,8 @@ def train(
     recipe has a curriculum. soft_targets: shares of the classes for each of them, where it learns from votes; a row of
     zeros means that nobody voted, and the label counts. teachers: networks whose word on each changed image counts, where
     it learns from theirs. `watchers` see the training and change nothing.
-    Raises RunError when the data differ from those the run began with, when the loss becomes NaN, or when another process
-    trains this run.
+    Raises RunError when the data differ from those the run began with, or when the loss becomes NaN. Where other processes
+    might train the same run, hold `run.alone()` around it.
     """
     check_data(splits, run)
     keras.utils.set_random_seed(recipe.seed)
@@ -66,13 +66,12 @@ def train(
     if recipe.targets == "teacher_views" and not teachers:
         raise RunError(f"targets is {recipe.targets!r}, but no teachers were given; expected {WHENCE[recipe.targets]}")
     model = wrap(recipe, classes=len(learning.classes), teachers=teachers)
-    with run.alone():
-        for phase in phases_of(recipe):
-            if is_over(phase, recipe, run.history()):
-                continue
-            prepare(model, recipe, phase, run, images=len(learning))
-            fit(model, recipe, phase, learning, splits.validation, run, targets=targets, order=order, watchers=watchers)
-        keep_best(recipe, run, build_batches(recipe, learning, targets), classes=len(learning.classes))
+    for phase in phases_of(recipe):
+        if is_over(phase, recipe, run.history()):
+            continue
+        prepare(model, recipe, phase, run, images=len(learning))
+        fit(model, recipe, phase, learning, splits.validation, run, targets=targets, order=order, watchers=watchers)
+    keep_best(recipe, run, build_batches(recipe, learning, targets), classes=len(learning.classes))
     return run
 
 
@@ -245,9 +244,7 @@ def build_batches(
 ) -> Batches:
     weights = class_weights(targets, classes=learning.classes) if recipe.class_weights else None
     if recipe.targets == "teacher_views":  # the rest of the loss is the teachers'
-        weights = np.float32(1 - recipe.teacher_share) * (
-            np.ones(len(learning.classes)) if weights is None else weights
-        )
+        weights = np.full(len(learning.classes), 1 - recipe.teacher_share, np.float32)
     return Batches(
         learning.images,
         targets,

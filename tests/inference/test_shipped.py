@@ -29,7 +29,9 @@ def test_a_model_is_light_and_its_card_says_what_it_is(name):
     assert card["bytes"] == path.stat().st_size
     assert (card["name"], card["path"]) == (name, path.name)
     assert load(name).metadata["licence"] == card["licence"] == "MIT"
-    assert card["recipe"]["targets"] in ("labels", "teacher", "teacher_views")  # no extra annotation
+    recipes = [card["recipe"], *(one["recipe"] for one in card["hashes"].get("teachers", {}).values())]
+    assert all(recipe["targets"] in ("labels", "teacher", "teacher_views") for recipe in recipes)  # no extra annotation
+    assert all(recipe["curriculum"] != "votes" for recipe in recipes)
 
 
 @pytest.mark.fer2013

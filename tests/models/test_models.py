@@ -110,11 +110,9 @@ def test_a_file_keeps_the_network(name, faces, tmp_path):
 @every_model
 def test_low_precision_gives_float32_near_the_same(name, faces):
     """The path of a training in bfloat16 that is kept in float32: weights carry over in order."""
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        low = build_network(name)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    low = build_network(name, precision="mixed_bfloat16")
+    assert {"bfloat16"} <= {layer.compute_dtype for layer in low.layers}
+    assert keras.config.dtype_policy().name == "float32"
     low.set_weights(network_of(name).get_weights())
     probabilities = predict(low, faces)
     assert probabilities.dtype == np.float32

@@ -79,6 +79,7 @@ def test_any_field_can_be_overridden(assignment, field, value):
             "weights is 'imagenet'; expected none with baseline, or a model of resnet50, efficientnet",
         ),
         ("frozen_epochs=2", "frozen_epochs is 2; expected 0 with baseline, or a model of resnet50, efficientnet"),
+        ("targets=teacher_views", "class_weights is True; expected false where teachers look on"),
     ],
 )
 def test_a_wrong_field_or_value_answers_with_the_right_ones(assignment, answer):

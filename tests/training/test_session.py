@@ -1,9 +1,9 @@
 """The whole line, in one process: what starting, resuming and judging a run leave in its folder."""
 
-import shutil
 import sys
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +33,7 @@ from mien.training.trainer import learning_targets
 
 OWN = {"happy": "smile", "surprised": "wow", "neutral": "a blank $look$"}  # an emotion and what it is called here
 RECIPE = Recipe(name="small", model="compact", epochs=2, batch_size=32)
+STUDENT = replace(RECIPE, targets="teacher_views", average=0.9, class_weights=False)
 
 
 @pytest.fixture
@@ -151,37 +152,48 @@ def test_a_student_learns_what_teachers_say_of_images_they_did_not_learn(tmp_pat
 
 
 @pytest.mark.usefixtures("few_faces")
-def test_a_student_learns_what_finished_runs_see_as_it_learns(tmp_path, console, monkeypatch):
-    one = start(tmp_path / "one", console, recipe=replace(RECIPE, epochs=1))
+def test_runs_that_cannot_teach_are_refused_before_there_is_a_student(tmp_path, console):
     other = start(tmp_path / "other", console, recipe=replace(RECIPE, epochs=1, split_seed=7))
-    student = replace(RECIPE, targets="teacher_views", average=0.9)
     with pytest.raises(RunError, match="other learned from other images than the student.*expected runs of one split"):
-        start(tmp_path / "student", console, recipe=student, teachers=Tutors((one.path, other.path)))
+        start(tmp_path / "student", console, recipe=STUDENT, teachers=Tutors((other.path,)))
     with pytest.raises(RecipeError, match="targets is 'teacher_views', but none were given; expected finished runs"):
-        start(tmp_path / "student", console, recipe=student, teachers=Teachers((RECIPE,)))
+        start(tmp_path / "student", console, recipe=STUDENT, teachers=Teachers((RECIPE,)))
+    other.model_path.unlink()
+    with pytest.raises(RunError, match="other is not finished and cannot teach; finish it with: mien train --resume"):
+        start(tmp_path / "student", console, recipe=STUDENT, teachers=Tutors((other.path,)))
     assert not (tmp_path / "student").exists()
 
-    asked = []
-    with monkeypatch.context() as patch:
-        patch.setattr(session, "train", lambda *given, teachers, **options: asked.append(teachers) or given[2])
-        run = start(tmp_path / "student", console, recipe=student, teachers=Tutors((one.path,)))
-    (teacher,) = asked[0]
-    assert np.array(teacher(np.zeros((1, 48, 48, 1)))) == pytest.approx(
-        load_trained(one).predict(np.zeros((1, 48, 48, 1), np.uint8)), abs=1e-6
-    )
-    # Moved together, the student finds its teacher.
+
+@pytest.mark.usefixtures("few_faces")
+def test_a_student_learns_what_finished_runs_see_as_it_learns(tmp_path, console, monkeypatch, stop_after):
+    train, asked = session.train, []
+
+    def interrupted(*given, teachers, watchers, **options):
+        asked.extend(teachers)
+        return train(*given, teachers=teachers, watchers=(*watchers, stop_after(1)), **options)
+
+    one = start(tmp_path / "one", console, recipe=replace(RECIPE, epochs=1))
+    monkeypatch.setattr(session, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path / "student", console, recipe=STUDENT, teachers=Tutors((one.path,)))
+    monkeypatch.setattr(session, "train", train)
+    blank = np.zeros((1, 48, 48, 1), np.uint8)
+    assert np.array(asked[0](blank)) == pytest.approx(load_trained(one).predict(blank), abs=1e-6)
+
+    # Moved together, the student finds its teacher, unless that is another by now.
     (tmp_path / "all").mkdir()
-    one.path.rename(tmp_path / "all" / "one")
-    path = run.path.rename(tmp_path / "all" / "student")
-    teacher_file = tmp_path / "all" / "one" / "model.keras"
-    teacher_file.rename(tmp_path / "kept")
-    shutil.copyfile(other.model_path, teacher_file)
+    teacher, student = (Run((tmp_path / name).rename(tmp_path / "all" / name)) for name in ("one", "student"))
+    kept = teacher.model_path.read_bytes()
+    teacher.model_path.write_bytes(b"another network")
     with pytest.raises(RunError, match="teachers of .*student are not what they were when it began"):
-        session.resume_run(path, console=console)
-    (tmp_path / "kept").rename(teacher_file)
-    run = session.resume_run(path, console=console)
-    assert session.evaluate_run(run.path).provenance["split"]["teachers"] == {
-        "runs": {"../one": hash_of(tmp_path / "all" / "one" / "model.keras")}
+        session.resume_run(student.path, console=console)
+    teacher.model_path.write_bytes(kept)
+    with student.alone(), pytest.raises(RunError, match="student is being trained by another process; let it finish"):
+        session.resume_run(student.path, console=console)
+    assert len(student.history()) == 1
+    session.resume_run(student.path, console=console)
+    assert session.evaluate_run(student.path).provenance["split"]["teachers"] == {
+        "runs": {"../one": {"model.keras": hash_of(teacher.model_path), "recipe": teacher.recipe.to_dict()}}
     }
 
 
@@ -240,6 +252,8 @@ def test_teachers_that_cannot_teach_are_refused_before_they_are_trained(recipes,
         Teachers(recipes)
     with pytest.raises(RecipeError, match="no teacher came"):
         Tutors(())
+    with pytest.raises(RecipeError, match="a teacher came twice: runs/a, runs/b/../a; expected different runs"):
+        Tutors((Path("runs/a"), Path("runs/b/../a")))
 
 
 def test_classes_of_ones_own_travel_from_the_folder_to_every_figure(own, tmp_path, console):
