@@ -65,7 +65,8 @@ def train(
     targets = learning_targets(recipe, splits.train, learning, soft_targets)
     if recipe.targets == "teacher_views" and not teachers:
         raise RunError(f"targets is {recipe.targets!r}, but no teachers were given; expected {WHENCE[recipe.targets]}")
-    model = wrap(recipe, classes=len(learning.classes), teachers=teachers)
+    taught = Taught(teachers, share=recipe.teacher_share) if teachers else None
+    model = wrap(recipe, classes=len(learning.classes), taught=taught)
     for phase in phases_of(recipe):
         if is_over(phase, recipe, run.history()):
             continue
@@ -108,8 +109,8 @@ def order_of(recipe: Recipe, original: Dataset, learning: Dataset, difficulties:
     return easy_first(hardness, start=recipe.curriculum_start, epochs=recipe.curriculum_epochs)
 
 
-def wrap(recipe: Recipe, *, classes: int, teachers: tuple[keras.Model, ...] = ()) -> keras.Model:
-    """The network behind its augmenter, and teachers behind it. They stay apart: what is saved has no random layers.
+def wrap(recipe: Recipe, *, classes: int, taught: Taught | None = None) -> keras.Model:
+    """The network behind its augmenter, and its teachers behind it. They stay apart: what is saved has no random layers.
 
     A random layer inside a saved network would run, and shift batch statistics, whenever the network is called
     without `training=False`, ONNX export included.
@@ -126,8 +127,8 @@ def wrap(recipe: Recipe, *, classes: int, teachers: tuple[keras.Model, ...] = ()
         seed=recipe.seed,
     )
     said = network(augmenter.output)
-    if teachers:
-        said = Taught(teachers, share=recipe.teacher_share)(said, augmenter.output)
+    if taught:
+        said = taught(said, augmenter.output)
     return keras.Model(augmenter.input, said, name="training")
 
 

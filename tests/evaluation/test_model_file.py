@@ -17,7 +17,7 @@ from mien.inference.classifier import load
 
 @pytest.fixture(autouse=True)
 def few_faces(drawn, monkeypatch):
-    monkeypatch.setattr(model_file, "fetch", lambda: "drawn")
+    monkeypatch.setattr(model_file, "name_source", lambda data: data or "drawn")
     monkeypatch.setattr(model_file, "open_data", lambda source, **_: drawn)
 
 

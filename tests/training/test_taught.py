@@ -8,6 +8,7 @@ import pytest
 
 from mien.models import build_network
 from mien.training.averages import fit_statistics
+from mien.training.taught import Taught
 from mien.training.trainer import build_batches, compile_for, network_of, targets_of, wrap
 
 
@@ -21,7 +22,7 @@ def taught(small):
     unchanged = {"flip": False, "rotation": 0.0, "zoom": 0.0, "shift": 0.0, "class_weights": False, "mixup": 0.5}
     recipe = replace(small, targets="teacher_views", teacher_share=0.75, **unchanged)
     teachers = (build_network("compact"), build_network("compact"))
-    model = wrap(recipe, classes=7, teachers=teachers)
+    model = wrap(recipe, classes=7, taught=Taught(teachers, share=recipe.teacher_share))
     compile_for(model, recipe, learning_rate=1e-3)
     return recipe, teachers, model
 
