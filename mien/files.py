@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,11 @@ def replacing(path: Path) -> Iterator[Path]:
 def draft_of(path: Path) -> Path:
     """A hidden name beside `path` that no other process has."""
     return path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+
+
+def seen_from(folder: Path, path: Path) -> str:
+    """The way from `folder` to `path`, links followed: it holds as long as the two are moved together."""
+    return os.path.relpath(path.resolve(), folder.resolve())
 
 
 def hash_of(path: Path) -> str:

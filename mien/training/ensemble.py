@@ -1,7 +1,6 @@
 """Finished runs in, one classifier out: the mean of their calibrated logits."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 from mien.emotions import Images, Probabilities
 from mien.errors import RunError
 from mien.evaluation.calibration import Calibration, from_logits, to_logits
-from mien.files import write_json
+from mien.files import seen_from, write_json
 from mien.training.runs import Run
 from mien.training.trained import TrainedNetwork, load_trained
 
@@ -43,7 +42,7 @@ def save_ensemble(folder: Path, runs: tuple[Run, ...], ensemble: Ensemble) -> No
         folder / FILE,
         {
             "members": [
-                {"run": os.path.relpath(run.path, folder), "calibration": calibration.to_dict()}
+                {"run": seen_from(folder, run.path), "calibration": calibration.to_dict()}
                 for run, calibration in zip(runs, ensemble.calibrations, strict=True)
             ]
         },

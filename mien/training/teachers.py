@@ -1,6 +1,5 @@
 """Teachers in, what a student learns from them out: soft targets out of fold, or networks that look on as it learns."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from rich.console import Console
 from mien.data.dataset import Dataset
 from mien.emotions import Probabilities
 from mien.errors import RecipeError, RunError
-from mien.files import hash_of
+from mien.files import hash_of, seen_from
 from mien.training.doubts import out_of_fold
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
@@ -114,10 +113,6 @@ class Tutors:
     def open(self, *, precision: str) -> tuple[keras.Model, ...]:
         """Their networks, to be asked."""
         return tuple(open_teacher(Run.open(run), precision=precision) for run in self.runs)
-
-
-def seen_from(student: Path, folder: Path) -> str:
-    return os.path.relpath(folder.resolve(), student.resolve())
 
 
 def folder_of(recipe: Recipe) -> str:
