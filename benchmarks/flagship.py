@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mien.errors import RunError
+from mien.inference.classifier import WEIGHTS
 from mien.recipes import find_recipe
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
@@ -64,17 +65,16 @@ class Training:
 
 
 def plan() -> tuple[Training, ...]:
-    """From what stands alone to what needs teachers; `fine` has more to learn with, and learns some of it by heart."""
+    """From what stands alone to what needs teachers, one of them the file that comes with mien: what it knew is not lost."""
     fine = find_recipe("base").override("model=residual_fine", "epochs=40", "precision=mixed_bfloat16")
     further = ("mixup=0.6", "erasing=0.4", "zoom=0.2", "shift=0.12")
     tiny = find_recipe("tiny").override("model=compact_fine", "epochs=60", "precision=mixed_bfloat16")
     shown = ("targets=teacher_views", "teacher_share=0.8", "label_smoothing=0")
-    one, both = Tutors((RUNS / "base-42",)), Tutors((RUNS / "base-42", RUNS / "base-firmer-42"))
+    both = Tutors((WEIGHTS / "base.onnx", RUNS / "base-firmer-42"))
     return (
-        Training("base-42", fine),
         Training("base-firmer-42", fine.override(*further, "weight_decay=0.05")),
-        Training("tiny-taught-42", tiny.override(*shown, "name=tiny_taught"), one),
         Training("base-taught-42", fine.override(*further, *shown, "name=base_taught"), both),
+        Training("tiny-taught-42", tiny.override(*shown, "name=tiny_taught"), both),
     )
 
 

@@ -232,13 +232,14 @@ def distill(
     folds: int = 4,
     teachers_in: Path | None = None,
 ) -> None:
-    """Train a student on what teachers say: mien distill RUN RUN --student tiny, or mien distill base base,seed=43 --student tiny.
+    """Train a student on what teachers say: mien distill RUN base.onnx --student tiny, or mien distill base base,seed=43 --student tiny.
 
-    Finished runs say what they see in each image as it is changed for the student. Recipes are trained first, once a
-    fold, and say what they see in images that they did not learn.
+    Finished runs and exported files say what they see in each image as it is changed for the student. Recipes are
+    trained first, once a fold, and say what they see in images that they did not learn.
 
     Args:
-        teachers: Folders of finished runs, or recipes, each with the choices to change after commas.
+        teachers: Folders of finished runs and ONNX files, base.onnx and tiny.onnx of those that come with mien; or
+            recipes, each with the choices to change after commas.
         student: The recipe to learn from them, likewise.
         out: The student's run; runs/DATE-RECIPE-SEED where none is given. Go on with mien train --resume.
         folds: How many parts the training images are dealt into, for recipes.
@@ -248,24 +249,27 @@ def distill(
     with extra("train"):
         from mien.recipes import find_recipe
         from mien.training.session import start_run
-        from mien.training.teachers import Teachers, Tutors
+        from mien.training.teachers import Teachers, Tutors, find_teacher
 
     def chosen(text: str, *further: str) -> Any:
         name, *changes = text.split(",")
         return find_recipe(name).override(*changes, *further)
 
-    folders = tuple(Path(teacher) for teacher in teachers if (Path(teacher) / "recipe.json").is_file())
-    others = [teacher for teacher in teachers if Path(teacher) not in folders]
-    if folders and others:
-        raise RecipeError(f"{others[0]} is no run, but {folders[0]} is one; expected runs alone, or recipes alone")
-    if folders and teachers_in:
-        raise RecipeError(f"--teachers-in is {teachers_in}, but teachers are runs; expected it with recipes alone")
+    models = [find_teacher(teacher) for teacher in teachers]
+    trained = tuple(filter(None, models))
+    if trained and len(trained) < len(teachers):
+        other = teachers[models.index(None)]
+        raise RecipeError(
+            f"{other} is neither a run nor an ONNX file, but {trained[0]} is; expected such alone, or recipes alone"
+        )
+    if trained and teachers_in:
+        raise RecipeError(f"--teachers-in is {teachers_in}, but teachers are trained; expected it with recipes alone")
     run = start_run(
-        chosen(student, "targets=teacher_views" if folders else "targets=teacher"),
+        chosen(student, "targets=teacher_views" if trained else "targets=teacher"),
         data=data,
         out=out,
-        teachers=Tutors(folders)
-        if folders
+        teachers=Tutors(trained)
+        if trained
         else Teachers(tuple(map(chosen, teachers)), folds=folds, folder=teachers_in),
         console=err,
         track=track,

@@ -165,7 +165,7 @@ def test_an_exported_run_reads_faces(finished, tmp_path):
         (["train", "votes", "model=compact", "--data", "drawn", "--out", "new"], "give --votes FILE"),
         (["evaluate", "run", "--protocol", "official"], "expected FER2013 itself"),
         (["train", "--resume", "run"], "run is finished after 2 epochs"),
-        (["distill", "run", "base", "--student", "tiny"], "base is no run, but run is one; expected runs alone, or"),
+        (["distill", "run", "base", "--student", "tiny"], "base is neither a run nor an ONNX file, but run is; ex"),
         (["distill", "run", "--student", "tiny", "--teachers-in", "x"], "expected it with recipes alone"),
         (["distill", "nowhere", "--student", "tiny"], "there is no recipe 'nowhere'"),
         (["train", "baseline", "--data", "drawn", "--out", "run"], "run is not empty"),

@@ -6,16 +6,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64
 from scipy.optimize import minimize, minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax, logsumexp, softmax
 
 from mien.emotions import Labels, Probabilities
 from mien.errors import DataError, RecipeError
-from mien.evaluation.metrics import SUM_TOLERANCE, check_probabilities, count_confusion, macro_f1, tally_confusion
+from mien.evaluation.metrics import SUM_TOLERANCE, check_probabilities
 
 OPERATING_POINTS = ("accuracy", "balanced")
 TEMPERATURES = (0.05, 20.0)  # searched
 DISTANCES = (-2.0, 2.0)  # searched along -log(priors): -1 undoes training on evened classes, +1 is Menon et al.'s
-FURTHER = np.linspace(0, 2, 41)  # searched from there for the balanced point
+SOFTNESS = (
+    0.5  # of the balanced point: 0 calls each class exactly as often as it occurs, 1 leaves an honest model alone
+)
 FLOOR = float(np.finfo(np.float64).eps)  # the least probability a logarithm is taken of, as in the nll of `metrics`
 
 PerClass = tuple[float, ...]  # a number for each class
@@ -79,20 +81,19 @@ class Calibration:
 def fit_calibration(labels: Labels, probabilities: Probabilities, *, priors: PerClass) -> Calibration:
     """Fit both operating points to validation images: never to those trained on, never to the test set.
 
-    priors: share of each class in the training images before any balancing, all above 0. Both points' offsets lie along
-    -log(priors), the logit adjustment of Menon et al. 2021. Accuracy goes as far as lowers NLL: nowhere, unless the
-    network was trained with the classes evened out. Balanced goes on from there to the best macro-F1; macro-recall,
-    which the paper is about, would go several times as far, for it hardly counts the false alarms of rare classes.
-    Raises DataError where labels, probabilities or priors cannot be used.
+    priors: share of each class in the training images before any balancing, all above 0. Accuracy's offsets lie along
+    -log(priors), the logit adjustment of Menon et al. 2021, as far as lowers NLL: nowhere, unless the network was
+    trained with the classes evened out. Balanced goes on from there to where hard and rare classes are called more nearly
+    as often as they occur; going along -log(priors) instead would not help a class that is common and hard to tell. Raises DataError where labels, probabilities or priors cannot be used.
     """
     check(labels, probabilities)
     check_priors(priors, classes=probabilities.shape[1], above_zero=True)
     direction = -np.log(priors)
     temperature, distance = fit_accuracy(labels, probabilities, direction)
     logits = to_logits(probabilities) / temperature
-    further = distance + fit_balance(labels, logits + distance * direction, direction)
-    accuracy, balanced = (tuple((steps * direction).tolist()) for steps in (distance, further))
-    return Calibration(temperature, accuracy, balanced, priors)
+    accuracy = distance * direction
+    balanced = accuracy + fit_balance(logits + accuracy, np.array(priors))
+    return Calibration(temperature, tuple(accuracy.tolist()), tuple(balanced.tolist()), priors)
 
 
 def fit_temperature(labels: Labels, probabilities: Probabilities) -> float:
@@ -152,10 +153,21 @@ def fit_accuracy(labels: Labels, probabilities: Probabilities, direction: Offset
     return float(np.exp(both.x[0])), float(both.x[1])
 
 
-def fit_balance(labels: Labels, logits: Logits, direction: Offsets) -> float:
-    """The distance along `direction` with the best macro-F1, the shortest of those that tie."""
-    confusions = [count_confusion(labels, from_logits(logits + distance * direction)) for distance in FURTHER]
-    return float(FURTHER[macro_f1(tally_confusion(np.stack(confusions))).argmax()])
+def fit_balance(logits: Logits, priors: Offsets) -> Offsets:
+    """Offsets that call each class about as often as it occurs.
+
+    Where probabilities are honest, their means are the priors; but the likeliest class is less often than that one that
+    is hard to tell. These are the prices at which images, each after the class it fits best, share out the classes in
+    these proportions: the dual of optimal transport, smoothed by an entropy (Cuturi 2013) of weight SOFTNESS.
+    """
+
+    def dual(offsets: Offsets) -> tuple[float, Offsets]:
+        softened = (logits + offsets) / SOFTNESS
+        value = SOFTNESS * logsumexp(softened, axis=1).mean() - priors @ offsets
+        return float(value), softmax(softened, axis=1).mean(axis=0) - priors
+
+    found: Offsets = minimize(dual, np.zeros(len(priors)), jac=True, method="BFGS").x
+    return found
 
 
 def nll(labels: Labels, logits: Logits) -> float:

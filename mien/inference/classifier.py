@@ -252,7 +252,7 @@ def read_classes(path: Path, metadata: dict[str, str]) -> tuple[str, ...]:
     return tuple(classes)
 
 
-def read_json(path: Path, metadata: dict[str, str], key: str) -> Any:
+def read_json(path: Path, metadata: Mapping[str, str], key: str) -> Any:
     try:
         return json.loads(metadata[key])
     except (KeyError, ValueError) as error:

@@ -138,7 +138,7 @@ def describe(
     """What the file says of itself, as text."""
     hashes = {part: run.split[part]["sha256"] for part in ("train", "validation", "test")}
     if run.recipe.targets == "teacher_views":
-        hashes |= {"teachers": run.split["teachers"]["runs"]}
+        hashes |= {"teachers": run.split["teachers"]["models"]}
     return {
         "format": FORMAT,
         "classes": json.dumps(trained.classes),

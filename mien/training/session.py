@@ -4,7 +4,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import keras
 import numpy as np
 from rich.console import Console
 
@@ -30,6 +29,7 @@ from mien.training.judged import open_judged, split_of
 from mien.training.progress import ShowProgress
 from mien.training.recipe import Recipe
 from mien.training.runs import Run, describe_environment, new_run_path
+from mien.training.taught import Teacher
 from mien.training.teachers import Teachers, Tutors
 from mien.training.trackers import Tracker, track_report, trackers, trackers_of, tracking
 from mien.training.trained import load_trained
@@ -228,7 +228,7 @@ def find_soft_targets(run: Run, train_part: Dataset, console: Console) -> Probab
     return None
 
 
-def find_tutors(run: Run) -> tuple[keras.Model, ...]:
+def find_tutors(run: Run) -> tuple[Teacher, ...]:
     """The networks that look on as the run's student learns; none where it learns otherwise."""
     if run.recipe.targets != "teacher_views":
         return ()

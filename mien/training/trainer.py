@@ -24,7 +24,7 @@ from mien.training.losses import build_loss
 from mien.training.muon import Muon
 from mien.training.recipe import Recipe
 from mien.training.runs import Row, Run
-from mien.training.taught import Taught
+from mien.training.taught import Taught, Teacher
 
 SoftTargets = Float32[np.ndarray, "originals classes"]  # rows sum to one, or to zero
 
@@ -46,7 +46,7 @@ def train(
     *,
     difficulties: Difficulties | None = None,
     soft_targets: SoftTargets | None = None,
-    teachers: tuple[keras.Model, ...] = (),
+    teachers: tuple[Teacher, ...] = (),
     watchers: tuple[keras.callbacks.Callback, ...] = (),
 ) -> Run:
     """Train `recipe` on `splits.train`, watch `splits.validation`, keep the epoch with the lowest validation loss.
@@ -281,7 +281,7 @@ def learning_targets(
 WHENCE = {
     "votes": "a file of FER+ votes: give --votes FILE",
     "teacher": "recipes of teachers: give them to mien distill",
-    "teacher_views": "finished runs as teachers: give them to mien distill",
+    "teacher_views": "finished runs or exported files as teachers: give them to mien distill",
 }
 
 

@@ -17,7 +17,7 @@ from mien.errors import DataError, MissingExtraError, RecipeError, RunError
 from mien.evaluation.comparison import compare_reports
 from mien.evaluation.model_file import evaluate_file
 from mien.files import hash_of
-from mien.inference.classifier import load
+from mien.inference.classifier import WEIGHTS, load
 from mien.inference.faces import WholePicture
 from mien.recipes import find_recipe
 from mien.training import judged, session
@@ -26,7 +26,7 @@ from mien.training.export import export_run
 from mien.training.judged import split_of
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
-from mien.training.teachers import Teachers, Tutors
+from mien.training.teachers import Teachers, Tutors, find_teacher
 from mien.training.trackers import read_marks
 from mien.training.trained import load_trained
 from mien.training.trainer import learning_targets
@@ -154,13 +154,19 @@ def test_a_student_learns_what_teachers_say_of_images_they_did_not_learn(tmp_pat
 @pytest.mark.usefixtures("few_faces")
 def test_runs_that_cannot_teach_are_refused_before_there_is_a_student(tmp_path, console):
     other = start(tmp_path / "other", console, recipe=replace(RECIPE, epochs=1, split_seed=7))
-    with pytest.raises(RunError, match="other learned from other images than the student.*expected runs of one split"):
+    with pytest.raises(
+        RunError, match="other learned from other images than the student.*expected teachers of one split"
+    ):
         start(tmp_path / "student", console, recipe=STUDENT, teachers=Tutors((other.path,)))
-    with pytest.raises(RecipeError, match="targets is 'teacher_views', but none were given; expected finished runs"):
+    with pytest.raises(
+        RecipeError, match="targets is 'teacher_views', but none were given; expected finished runs or exported files"
+    ):
         start(tmp_path / "student", console, recipe=STUDENT, teachers=Teachers((RECIPE,)))
     other.model_path.unlink()
     with pytest.raises(RunError, match="other is not finished and cannot teach; finish it with: mien train --resume"):
         start(tmp_path / "student", console, recipe=STUDENT, teachers=Tutors((other.path,)))
+    with pytest.raises(RunError, match="base.onnx learned from other images than the student is to"):
+        start(tmp_path / "student", console, recipe=STUDENT, teachers=Tutors((find_teacher("base.onnx"),)))
     assert not (tmp_path / "student").exists()
 
 
@@ -193,8 +199,34 @@ def test_a_student_learns_what_finished_runs_see_as_it_learns(tmp_path, console,
     assert len(student.history()) == 1
     session.resume_run(student.path, console=console)
     assert session.evaluate_run(student.path).provenance["split"]["teachers"] == {
-        "runs": {"../one": {"model.keras": hash_of(teacher.model_path), "recipe": teacher.recipe.to_dict()}}
+        "models": {"../one": {"model.keras": hash_of(teacher.model_path), "recipe": teacher.recipe.to_dict()}}
     }
+
+
+@pytest.mark.usefixtures("few_faces")
+def test_an_exported_file_teaches_and_its_teachers_are_told(tmp_path, console, monkeypatch):
+    pytest.importorskip("tf2onnx")
+    train, asked = session.train, []
+
+    def listening(*given, teachers, **options):
+        asked.extend(teachers)
+        return train(*given, teachers=teachers, **options)
+
+    monkeypatch.setattr(session, "train", listening)
+    one = start(tmp_path / "one", console, recipe=replace(RECIPE, epochs=1))
+    first = start(tmp_path / "first", console, recipe=replace(STUDENT, epochs=1), teachers=Tutors((one.path,)))
+    exported = find_teacher(str(export_run(first.path)[0].path))
+    second = start(tmp_path / "second", console, recipe=replace(STUDENT, epochs=1), teachers=Tutors((exported,)))
+    faces = np.full((2, 48, 48, 1), 99.6, np.float32)
+    said = np.array(asked[-1](faces))
+    assert said == pytest.approx(load_trained(first).predict(np.full(faces.shape, 100, np.uint8)), abs=1e-5)
+    (told,) = second.split["teachers"]["models"].values()
+    assert told["small.onnx"] == hash_of(exported)
+    assert told["recipe"]["targets"] == "teacher_views"
+    assert told["teachers"] == first.split["teachers"]["models"]
+    assert find_teacher("small.onnx") == Path("small.onnx")
+    assert find_teacher("base.onnx") == WEIGHTS / "base.onnx"
+    assert find_teacher("base") is None
 
 
 @pytest.mark.usefixtures("few_faces")
@@ -252,7 +284,7 @@ def test_teachers_that_cannot_teach_are_refused_before_they_are_trained(recipes,
         Teachers(recipes)
     with pytest.raises(RecipeError, match="no teacher came"):
         Tutors(())
-    with pytest.raises(RecipeError, match="a teacher came twice: runs/a, runs/b/../a; expected different runs"):
+    with pytest.raises(RecipeError, match="a teacher came twice: runs/a, runs/b/../a; expected different ones"):
         Tutors((Path("runs/a"), Path("runs/b/../a")))
 
 
