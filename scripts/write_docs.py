@@ -53,7 +53,7 @@ REPORTED = (
 SETTINGS = {
     "full": (
         "As the recipes say, but for the choices named behind them. ResNet50 and EfficientNet want ImageNet's weights, which "
-        "were not at hand: from scratch, over an epoch or two, they show that they learn, not what they can reach."
+        "were not at hand: from scratch, over an epoch or two, they show what an epoch costs, not what they can reach."
     ),
     "narrow": (
         "Each idea on the compact network (the transformer on its own) for 10 epochs, 3·10⁻³ at most on a cosine, batches "
