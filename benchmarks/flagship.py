@@ -77,7 +77,7 @@ def plan() -> tuple[Training, ...]:
     """From what stands alone to what needs teachers, one of them the file that comes with mien: what it knew is not lost."""
     fine = find_recipe("base").override("model=residual_fine", "epochs=40", "precision=mixed_bfloat16")
     further = ("mixup=0.6", "erasing=0.4", "zoom=0.2", "shift=0.12")
-    tiny = find_recipe("tiny").override("model=compact_fine", "epochs=60", "precision=mixed_bfloat16")
+    tiny = find_recipe("tiny").override("model=compact_deep", "epochs=60", "precision=mixed_bfloat16")
     shown = ("targets=teacher_views", "teacher_share=0.8", "label_smoothing=0")
     firmer = Training("base-firmer-42", fine.override(*further, "weight_decay=0.05"), teaches=True)
     both = Tutors((WEIGHTS / "base.onnx", firmer.exported))

@@ -11,7 +11,7 @@ from mien.models.pretrained import Weights
 MODELS: dict[str, Callable[..., keras.Model]] = {
     "baseline": baseline.build,
     "compact": compact.build,
-    "compact_fine": compact.build_fine,
+    "compact_deep": compact.build_deep,
     "vgg": vgg.build,
     "residual": residual.build,
     "residual_wide": residual.build_wide,

@@ -7,7 +7,7 @@ import keras
 from keras import layers
 
 from mien.emotions import SIZE
-from mien.models.layers import convolution, standardise
+from mien.models.layers import BatchNormalization, convolution, standardise
 
 block = partial(convolution, momentum=0.9)
 
@@ -15,26 +15,31 @@ block = partial(convolution, momentum=0.9)
 def build(*, classes: int = 7) -> keras.Model:
     """0.3 M parameters, 10 M multiply-adds a face: an eighth of the baseline's."""
     image = keras.Input((SIZE, SIZE, 1), name="image")
-    return finish(image, block(standardise(image), 16, strides=2), classes=classes, name="compact")
-
-
-def build_fine(*, classes: int = 7) -> keras.Model:
-    """0.3 M parameters, 10 M multiply-adds a face: the first layer sees every pixel, and what it found is then halved."""
-    image = keras.Input((SIZE, SIZE, 1), name="image")
-    x = layers.MaxPooling2D()(block(standardise(image), 16))
-    return finish(image, x, classes=classes, name="compact_fine")
-
-
-def finish(image: Any, x: Any, *, classes: int, name: str) -> keras.Model:
-    """The network from `image` to probabilities, behind a first layer `x` of 24 pixels a side."""
-    x = block(x, 24)
-    for filters in (48, 96):
-        x = layers.MaxPooling2D()(x)
-        x = block(x, filters)
+    x = block(block(standardise(image), 16, strides=2), 24)
+    x = block(layers.MaxPooling2D()(x), 48)
+    x = block(layers.MaxPooling2D()(x), 96)
     x = layers.Add()([x, block(x, 96)])
-    x = layers.MaxPooling2D()(x)
-    x = block(x, 192)
-    x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dropout(0.1)(x)
-    probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
-    return keras.Model(image, probabilities, name=name)
+    x = block(layers.MaxPooling2D()(x), 192)
+    return keras.Model(image, classify(x, classes=classes), name="compact")
+
+
+def build_deep(*, classes: int = 7) -> keras.Model:
+    """0.4 M parameters, 10 M multiply-adds a face: the first layer sees every pixel, and bottlenecks go deeper."""
+    image = keras.Input((SIZE, SIZE, 1), name="image")
+    x = block(standardise(image), 16)
+    for filters in (24, 48, 96):
+        x = block(layers.MaxPooling2D()(x), filters)
+    x = bottleneck(bottleneck(x, 48), 48)
+    x = bottleneck(block(layers.MaxPooling2D()(x), 184), 96)
+    return keras.Model(image, classify(x, classes=classes), name="compact_deep")
+
+
+def bottleneck(x: Any, width: int) -> Any:
+    """Down to `width` channels, a convolution 3×3, up again, and added to what came (He et al. 2016)."""
+    y = layers.Conv2D(x.shape[-1], 1, use_bias=False)(block(block(x, width, kernel=1), width))
+    return layers.ReLU()(layers.Add()([x, BatchNormalization(momentum=0.9)(y)]))
+
+
+def classify(x: Any, *, classes: int) -> Any:
+    x = layers.Dropout(0.1)(layers.GlobalAveragePooling2D()(x))
+    return layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)

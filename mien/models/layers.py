@@ -79,15 +79,17 @@ def standardise(image: Any) -> Any:
     return keras.layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, name="standardise")(x)
 
 
-def convolution(x: Any, filters: int, *, strides: int = 1, penalty: float = 0.0, momentum: float = 0.99) -> Any:
-    """Convolution 3×3, batch normalisation, ReLU.
+def convolution(
+    x: Any, filters: int, *, kernel: int = 3, strides: int = 1, penalty: float = 0.0, momentum: float = 0.99
+) -> Any:
+    """Convolution, batch normalisation, ReLU.
 
-    penalty: what each squared kernel weight adds to the loss. momentum: how much of its running mean and variance batch
+    kernel: pixels a side. penalty: what each squared kernel weight adds to the loss. momentum: how much of its running mean and variance batch
     normalisation keeps at each step; with less than Keras' 0.99 they are up to date after an epoch of a small data set.
     """
     regularizer = keras.regularizers.L2(penalty) if penalty else None
     x = keras.layers.Conv2D(
-        filters, 3, strides=strides, padding="same", use_bias=False, kernel_regularizer=regularizer
+        filters, kernel, strides=strides, padding="same", use_bias=False, kernel_regularizer=regularizer
     )(x)
     x = BatchNormalization(momentum=momentum)(x)
     return keras.layers.ReLU()(x)

@@ -197,7 +197,7 @@ def test_stochastic_depth_leaves_out_whole_branches():
 
 
 def test_unknown_models_and_weights_are_refused():
-    with pytest.raises(RecipeError, match="no model 'vgg19'; expected one of baseline, compact, compact_fine, vgg"):
+    with pytest.raises(RecipeError, match="no model 'vgg19'; expected one of baseline, compact, compact_deep, vgg"):
         build_network("vgg19")
     with pytest.raises(RecipeError, match="vgg has no imagenet weights; .* resnet50, efficientnet"):
         build_network("vgg", weights="imagenet")
