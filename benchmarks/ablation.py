@@ -57,6 +57,8 @@ IDEAS = (
 )
 LEVERS = (
     "tiny",
+    "tiny model=compact",
+    "tiny learning_rate=0.01",
     "tiny optimizer=sgd learning_rate=0.1 weight_decay=5e-3",
     "tiny optimizer=adam learning_rate=1e-3",
     "tiny mixup=0",

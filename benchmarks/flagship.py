@@ -75,15 +75,14 @@ class Training:
 
 def plan() -> tuple[Training, ...]:
     """From what stands alone to what needs teachers, one of them the file that comes with mien: what it knew is not lost."""
-    fine = find_recipe("base").override("model=residual_fine", "epochs=40", "precision=mixed_bfloat16")
-    further = ("mixup=0.6", "erasing=0.4", "zoom=0.2", "shift=0.12")
-    tiny = find_recipe("tiny").override("model=compact_deep", "epochs=60", "precision=mixed_bfloat16")
+    base, tiny = (find_recipe(name).override("precision=mixed_bfloat16") for name in ("base", "tiny"))
     shown = ("targets=teacher_views", "teacher_share=0.8", "label_smoothing=0")
-    firmer = Training("base-firmer-42", fine.override(*further, "weight_decay=0.05"), teaches=True)
+    milder = ("weight_decay=0.02", "learning_rate=0.015", "epochs=36")
+    firmer = Training("base-firmer-42", base, teaches=True)
     both = Tutors((WEIGHTS / "base.onnx", firmer.exported))
     return (
         firmer,
-        Training("base-taught-42", fine.override(*further, *shown, "name=base_taught"), both),
+        Training("base-taught-42", base.override(*shown, *milder, "name=base_taught"), both),
         Training("tiny-taught-42", tiny.override(*shown, "name=tiny_taught"), both),
     )
 

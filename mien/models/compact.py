@@ -7,7 +7,7 @@ import keras
 from keras import layers
 
 from mien.emotions import SIZE
-from mien.models.layers import BatchNormalization, convolution, standardise
+from mien.models.layers import BatchNormalization, classify, convolution, standardise
 
 block = partial(convolution, momentum=0.9)
 
@@ -20,7 +20,7 @@ def build(*, classes: int = 7) -> keras.Model:
     x = block(layers.MaxPooling2D()(x), 96)
     x = layers.Add()([x, block(x, 96)])
     x = block(layers.MaxPooling2D()(x), 192)
-    return keras.Model(image, classify(x, classes=classes), name="compact")
+    return keras.Model(image, classify(x, classes=classes, dropout=0.1), name="compact")
 
 
 def build_deep(*, classes: int = 7) -> keras.Model:
@@ -31,15 +31,10 @@ def build_deep(*, classes: int = 7) -> keras.Model:
         x = block(layers.MaxPooling2D()(x), filters)
     x = bottleneck(bottleneck(x, 48), 48)
     x = bottleneck(block(layers.MaxPooling2D()(x), 184), 96)
-    return keras.Model(image, classify(x, classes=classes), name="compact_deep")
+    return keras.Model(image, classify(x, classes=classes, dropout=0.1), name="compact_deep")
 
 
 def bottleneck(x: Any, width: int) -> Any:
     """Down to `width` channels, a convolution 3×3, up again, and added to what came (He et al. 2016)."""
     y = layers.Conv2D(x.shape[-1], 1, use_bias=False)(block(block(x, width, kernel=1), width))
     return layers.ReLU()(layers.Add()([x, BatchNormalization(momentum=0.9)(y)]))
-
-
-def classify(x: Any, *, classes: int) -> Any:
-    x = layers.Dropout(0.1)(layers.GlobalAveragePooling2D()(x))
-    return layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)

@@ -29,7 +29,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return pictures and plain and keras.backend.backend() == "tensorflow"
 
     def train_fused(self, inputs: Any) -> Any:
-        # The one place where a backend is called by name: Keras has no op for it.
+        # The backend is called by name: Keras has no op for it.
         import tensorflow as tf
 
         channels = inputs.shape[-1]
@@ -93,3 +93,10 @@ def convolution(
     )(x)
     x = BatchNormalization(momentum=momentum)(x)
     return keras.layers.ReLU()(x)
+
+
+def classify(x: Any, *, classes: int, dropout: float) -> Any:
+    """The mean over all places, some of it dropped in training, and a probability for each class."""
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dropout(dropout)(x)
+    return keras.layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)

@@ -14,6 +14,7 @@ from keras import layers
 
 from mien.emotions import SIZE
 from mien.errors import RecipeError
+from mien.models.layers import classify
 
 Weights = Literal["imagenet", "none"]
 
@@ -27,7 +28,7 @@ def build_resnet50(*, classes: int = 7, weights: Weights = "imagenet") -> keras.
     x = in_colour(image)
     x = layers.Rescaling(1.0, offset=[-mean for mean in BGR_MEANS])(x)
     x = load_backbone(keras.applications.ResNet50, weights=weights)(x)
-    return keras.Model(image, classify(x, classes=classes), name="resnet50")
+    return keras.Model(image, classify(x, classes=classes, dropout=0.3), name="resnet50")
 
 
 def build_efficientnet(*, classes: int = 7, weights: Weights = "imagenet") -> keras.Model:
@@ -35,19 +36,13 @@ def build_efficientnet(*, classes: int = 7, weights: Weights = "imagenet") -> ke
     image = keras.Input((SIZE, SIZE, 1), name="image")
     x = in_colour(image)
     x = load_backbone(keras.applications.EfficientNetV2B0, weights=weights)(x)  # it normalises by itself
-    return keras.Model(image, classify(x, classes=classes), name="efficientnet")
+    return keras.Model(image, classify(x, classes=classes, dropout=0.3), name="efficientnet")
 
 
 def in_colour(image: Any) -> Any:
     """Grey (n, 48, 48, 1) to what a backbone takes, (n, 96, 96, 3): larger, and three times the same."""
     x = layers.UpSampling2D(ENLARGED // SIZE, interpolation="bilinear")(image)
     return layers.Concatenate()([x, x, x])
-
-
-def classify(x: Any, *, classes: int) -> Any:
-    x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dropout(0.3)(x)
-    return layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
 
 
 def load_backbone(application: Callable[..., keras.Model], *, weights: Weights) -> keras.Model:

@@ -7,7 +7,7 @@ import keras
 from keras import layers
 
 from mien.emotions import SIZE
-from mien.models.layers import convolution, standardise
+from mien.models.layers import classify, convolution, standardise
 
 block = partial(convolution, momentum=0.9)
 
@@ -48,10 +48,7 @@ def finish(image: Any, x: Any, *, widths: tuple[int, int], classes: int, name: s
         x = layers.MaxPooling2D()(x)
         x = block(x, filters)
         x = residual(x, filters)
-    x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dropout(0.2)(x)
-    probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
-    return keras.Model(image, probabilities, name=name)
+    return keras.Model(image, classify(x, classes=classes, dropout=0.2), name=name)
 
 
 def residual(x: Any, filters: int) -> Any:

@@ -14,7 +14,7 @@ from keras import layers
 from mien.errors import RecipeError
 from mien.models import MODELS, PRETRAINED, build_network, pretrained
 from mien.models.costs import count_multiply_adds
-from mien.models.layers import BatchNormalization, PositionEmbedding
+from mien.models.layers import BatchNormalization, PositionEmbedding, classify
 
 every_model = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in PRETRAINED)) for name in MODELS]
@@ -215,7 +215,7 @@ def build_small_backbone(*, include_top, weights, input_shape):
 def build_small_network(weights="none"):
     image = keras.Input((48, 48, 1))
     x = pretrained.load_backbone(build_small_backbone, weights=weights)(pretrained.in_colour(image))
-    return keras.Model(image, pretrained.classify(x, classes=7))
+    return keras.Model(image, classify(x, classes=7, dropout=0.3))
 
 
 def changed_by_training(network, faces):

@@ -6,9 +6,11 @@ import keras
 import numpy as np
 import pytest
 
+from mien.errors import RunError
+from mien.inference.classifier import WEIGHTS
 from mien.models import build_network
 from mien.training.averages import fit_statistics
-from mien.training.taught import Taught
+from mien.training.taught import Taught, open_teacher
 from mien.training.trainer import build_batches, compile_for, network_of, targets_of, wrap
 
 
@@ -75,3 +77,9 @@ def test_teachers_learn_nothing_and_are_not_saved(taught, splits, tmp_path):
         keras.ops.convert_to_numpy(network_of(model)(images)),
         atol=1e-6,
     )
+
+
+def test_an_exported_file_is_asked_by_tensorflow_alone(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(RunError, match="computes with jax, where base.onnx cannot be asked; expected tensorflow: set"):
+        open_teacher(WEIGHTS / "base.onnx", precision="float32")
