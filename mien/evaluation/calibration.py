@@ -15,9 +15,7 @@ from mien.evaluation.metrics import SUM_TOLERANCE, check_probabilities
 OPERATING_POINTS = ("accuracy", "balanced")
 TEMPERATURES = (0.05, 20.0)  # searched
 DISTANCES = (-2.0, 2.0)  # searched along -log(priors): -1 undoes training on evened classes, +1 is Menon et al.'s
-SOFTNESS = (
-    0.5  # of the balanced point: 0 calls each class exactly as often as it occurs, 1 leaves an honest model alone
-)
+SOFTNESS = 0.5  # of the balanced point: 0 calls each class just as often as it occurs, 1 leaves an honest model alone
 FLOOR = float(np.finfo(np.float64).eps)  # the least probability a logarithm is taken of, as in the nll of `metrics`
 
 PerClass = tuple[float, ...]  # a number for each class
@@ -84,7 +82,8 @@ def fit_calibration(labels: Labels, probabilities: Probabilities, *, priors: Per
     priors: share of each class in the training images before any balancing, all above 0. Accuracy's offsets lie along
     -log(priors), the logit adjustment of Menon et al. 2021, as far as lowers NLL: nowhere, unless the network was
     trained with the classes evened out. Balanced goes on from there to where hard and rare classes are called more nearly
-    as often as they occur; going along -log(priors) instead would not help a class that is common and hard to tell. Raises DataError where labels, probabilities or priors cannot be used.
+    as often as they occur; going along -log(priors) instead would not help a class that is common and hard to tell.
+    Raises DataError where labels, probabilities or priors cannot be used.
     """
     check(labels, probabilities)
     check_priors(priors, classes=probabilities.shape[1], above_zero=True)
