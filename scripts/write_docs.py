@@ -59,7 +59,9 @@ SETTINGS = {
         "Each idea on the compact network (the transformer on its own) for 10 epochs, 3·10⁻³ at most on a cosine, batches "
         "of 128, bfloat16: what an idea is worth beside the same network without it, the row vgg; not what it can reach."
     ),
-    "levers": "The tiny recipe over 8 epochs, whole and without each of its choices; base with the network it had and a wider one.",
+    "levers": (
+        "The tiny recipe over 8 epochs, whole and without each of its choices; base with the network it had and a wider one."
+    ),
 }
 
 

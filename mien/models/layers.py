@@ -84,8 +84,9 @@ def convolution(
 ) -> Any:
     """Convolution, batch normalisation, ReLU.
 
-    kernel: pixels a side. penalty: what each squared kernel weight adds to the loss. momentum: how much of its running mean and variance batch
-    normalisation keeps at each step; with less than Keras' 0.99 they are up to date after an epoch of a small data set.
+    kernel: pixels a side. penalty: what each squared kernel weight adds to the loss. momentum: how much of its running
+    mean and variance batch normalisation keeps at each step; with less than Keras' 0.99 they are up to date after an
+    epoch of a small data set.
     """
     regularizer = keras.regularizers.L2(penalty) if penalty else None
     x = keras.layers.Conv2D(
