@@ -24,23 +24,35 @@ class Taught(keras.layers.Layer):
 
     Teachers see each image as the student does, changed and mixed (Beyer et al. 2022). They learn nothing and are not
     saved: what Keras does not find among a layer's attributes it neither trains nor writes.
+
+    mirror: whether they see every second image of a batch mirrored. Epoch by epoch the student hears what they say of
+    both, whose mean knows more than either, and asking costs no more.
     """
 
     ask: Callable[[Any], Any]
     share: float
+    mirror: bool
 
     @no_type_check  # Keras reads the signature of __init__, which a check at run time would hide
-    def __init__(self, teachers: tuple[Teacher, ...], *, share: float):
+    def __init__(self, teachers: tuple[Teacher, ...], *, share: float, mirror: bool = False):
         super().__init__(dtype="float32")
         self.supports_jit = all(isinstance(teacher, keras.Model) for teacher in teachers)
         self.ask = lambda images: sum(teacher(images, training=False) for teacher in teachers) / len(teachers)
         self.share = share
+        self.mirror = mirror
 
     def call(self, student: Any, images: Any, training: bool | None = None) -> Any:
         if training:
-            said = keras.ops.stop_gradient(self.ask(images))
+            seen = mirror_every_second(images) if self.mirror else images
+            said = keras.ops.stop_gradient(self.ask(seen))
             self.add_loss(self.share * keras.ops.mean(keras.losses.categorical_crossentropy(said, student)))
         return student
+
+
+def mirror_every_second(images: Any) -> Any:
+    """Images (n, height, width, 1), those of odd rows mirrored left to right."""
+    odd = keras.ops.reshape(keras.ops.arange(keras.ops.shape(images)[0]) % 2 == 1, (-1, 1, 1, 1))
+    return keras.ops.where(odd, keras.ops.flip(images, axis=2), images)
 
 
 def without_teachers(model: keras.Model) -> keras.Model:

@@ -65,7 +65,7 @@ def train(
     targets = learning_targets(recipe, splits.train, learning, soft_targets)
     if recipe.targets == "teacher_views" and not teachers:
         raise RunError(f"targets is {recipe.targets!r}, but no teachers were given; expected {WHENCE[recipe.targets]}")
-    taught = Taught(teachers, share=recipe.teacher_share) if teachers else None
+    taught = Taught(teachers, share=recipe.teacher_share, mirror=recipe.flip) if teachers else None
     model = wrap(recipe, classes=len(learning.classes), taught=taught)
     for phase in phases_of(recipe):
         if is_over(phase, recipe, run.history()):
@@ -206,7 +206,8 @@ def build_optimizer(
         "ema_momentum": recipe.average,
     }
     if recipe.optimizer == "muon":
-        optimizer = Muon(adam_weight_decay=recipe.weight_decay or None, **common)
+        iterated_in = "bfloat16" if recipe.precision == "mixed_bfloat16" else "float32"
+        optimizer = Muon(iterated_in=iterated_in, adam_weight_decay=recipe.weight_decay or None, **common)
     elif recipe.optimizer == "adam":
         optimizer = keras.optimizers.Adam(**common)
     else:

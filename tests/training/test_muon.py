@@ -7,10 +7,12 @@ import pytest
 from mien.training.muon import Muon
 
 
+@pytest.mark.parametrize("iterated_in", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", [(3, 3, 8, 16), (3, 3, 1, 24), (1, 1, 12, 4)])
-def test_a_kernel_moves_as_far_in_every_direction(shape):
+def test_a_kernel_moves_as_far_in_every_direction(shape, iterated_in):
     kernel = keras.Variable(np.zeros(shape, "float32"))
-    Muon(learning_rate=0.01, rms_rate=None, weight_decay=None).apply([noise(shape)], [kernel])
+    optimizer = Muon(iterated_in=iterated_in, learning_rate=0.01, rms_rate=None, weight_decay=None)
+    optimizer.apply([noise(shape)], [kernel])
     moved = np.linalg.svd(np.reshape(kernel, (-1, shape[-1])), compute_uv=False)
     assert 0.006 < moved.min() <= moved.max() < 0.0125  # the iteration's own bounds, about 0.7 and 1.2
 

@@ -10,7 +10,7 @@ from mien.errors import RunError
 from mien.inference.classifier import WEIGHTS
 from mien.models import build_network
 from mien.training.averages import fit_statistics
-from mien.training.taught import Taught, open_teacher
+from mien.training.taught import Taught, mirror_every_second, open_teacher
 from mien.training.trainer import build_batches, compile_for, network_of, targets_of, wrap
 
 
@@ -44,6 +44,19 @@ def test_the_loss_is_of_labels_and_teachers_in_their_shares(taught, splits):
     assert float(model.compute_loss(y=targets, y_pred=student, sample_weight=weights)) == pytest.approx(
         expected, rel=1e-4
     )
+
+
+def test_teachers_see_every_second_image_mirrored(taught, splits):
+    _, teachers, _ = taught
+    ours = Taught(teachers, share=0.75, mirror=True)
+    images = keras.ops.cast(splits.train.images[:5], "float32")
+    student = keras.ops.softmax(keras.ops.ones((5, 7)))
+    assert ours(student, images, training=True) is student
+    seen = np.stack([image[:, ::-1] if row % 2 else image for row, image in enumerate(np.array(images))])
+    np.testing.assert_array_equal(mirror_every_second(images), seen)
+    said = np.mean([teacher(seen, training=False) for teacher in teachers], axis=0)
+    (added,) = ours.losses
+    assert float(added) == pytest.approx(0.75 * cross_entropy(said, np.array(student)), rel=1e-4)
 
 
 def test_judged_alone_a_student_is_judged_by_labels(taught, splits):
