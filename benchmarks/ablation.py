@@ -57,17 +57,14 @@ IDEAS = (
 )
 LEVERS = (
     "tiny",
-    "tiny model=compact",
-    "tiny learning_rate=0.01",
-    "tiny optimizer=sgd learning_rate=0.1 weight_decay=5e-3",
-    "tiny optimizer=adam learning_rate=1e-3",
     "tiny mixup=0",
     "tiny erasing=0",
-    "tiny label_smoothing=0",
     "tiny average=0",
-    "tiny weight_decay=0",
     "tiny one_warp=false",
-    "tiny rotation=0.1",
+    "tiny label_smoothing=0",
+    "tiny optimizer=sgd learning_rate=0.1 weight_decay=5e-3",
+    "tiny weight_decay=0",
+    "tiny model=compact",
 )
 
 

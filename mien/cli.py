@@ -111,7 +111,7 @@ def evaluate(
     full: bool = False,
     votes: Path | None = None,
     operating_point: Literal["accuracy", "balanced"] | None = None,
-    views: Literal["single", "mirror", "shifts"] = "single",
+    views: Literal["single", "mirror", "warps"] = "single",
     min_confidence: float | None = None,
     trackers: Trackers = None,
     verify: bool = False,

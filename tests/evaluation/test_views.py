@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mien.evaluation.views import VIEWS, look_at, moved
+from mien.evaluation.views import VIEWS, look_at, warped
 
 
 class LeftAndRight:
@@ -37,18 +37,22 @@ def test_a_mirror_image_counts_as_much_as_the_image(images):
     assert np.allclose(said, 0.5)
 
 
-def test_ten_views_are_the_image_and_four_moves_each_mirrored(images):
+def test_ten_views_are_the_image_and_four_warps_each_mirrored(images):
     classifier = LeftAndRight()
-    said = look_at(classifier, "shifts").predict(images)
+    said = look_at(classifier, "warps").predict(images)
     assert len({view.tobytes() for view in classifier.seen}) == 10
+    assert any(np.array_equal(view, images) for view in classifier.seen)
     assert said.dtype == np.float32
     assert np.allclose(said.sum(axis=1), 1)
-    assert set(VIEWS) == {"single", "mirror", "shifts"}
+    assert set(VIEWS) == {"single", "mirror", "warps"}
 
 
-def test_a_move_repeats_the_edge(images):
-    down_right = moved(images, 2, 2)
-    assert np.array_equal(down_right[:, 2:, 2:], images[:, :-2, :-2])
-    assert np.array_equal(down_right[:, 0, 2:], images[:, 0, :-2])
-    assert np.array_equal(moved(images, -2, 2)[:, :-2, 2:], images[:, 2:, :-2])
-    assert np.array_equal(moved(images, 0, 0), images)
+def test_a_warp_turns_and_resizes_about_the_centre(images):
+    assert np.array_equal(warped(images, 1.0, 0.0), images)
+    assert np.array_equal(warped(images, 1.0, 90.0), np.rot90(images, axes=(1, 2)))
+    bright = np.zeros((1, 48, 48, 1), np.uint8)
+    bright[:, 12:36, 12:36] = 200
+    for size in (1.25, 0.75):
+        side = np.sqrt((warped(bright, size, 0.0) / 200).sum())
+        assert side == pytest.approx(24 * size, abs=0.1)
+    assert (warped(np.full_like(bright, 90), 0.5, 7.0) == 90).all()
