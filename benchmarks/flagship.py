@@ -28,7 +28,7 @@ from mien.training.export import export_run
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
 from mien.training.session import resume_run, start_run
-from mien.training.teachers import Tutors
+from mien.training.tutors import Tutors
 
 RUNS = Path("runs") / "flagship"
 

@@ -249,7 +249,8 @@ def distill(
     with extra("train"):
         from mien.recipes import find_recipe
         from mien.training.session import start_run
-        from mien.training.teachers import Teachers, Tutors, find_teacher
+        from mien.training.teachers import Teachers
+        from mien.training.tutors import Tutors, find_teacher
 
     def chosen(text: str, *further: str) -> Any:
         name, *changes = text.split(",")

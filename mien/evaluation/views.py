@@ -14,7 +14,7 @@ VIEWS = {
     "mirror": "the image and its mirror image, probabilities averaged",
     "warps": "the image, 8 % larger and smaller, and turned by 7° each way, each mirrored too, probabilities averaged",
 }
-WARPS = ((1.0, 0.0), (1.08, 0.0), (0.92, 0.0), (1.0, 7.0), (1.0, -7.0))  # size, degrees to the left; the image itself first
+WARPS = ((1.0, 0.0), (1.08, 0.0), (0.92, 0.0), (1.0, 7.0), (1.0, -7.0))  # size, degrees to the left; the image first
 
 
 @runtime_checkable

@@ -109,6 +109,14 @@ class Run:
     def finished(self) -> bool:
         return self.model_path.exists()
 
+    def require_finished(self) -> None:
+        """Raise a RunError unless there is a network to work with."""
+        if not self.finished:
+            raise RunError(
+                f"{self.path} is not finished, after {len(self.history())} epochs; "
+                f"finish it with: mien train --resume {self.path}"
+            )
+
     def history(self) -> list[Row]:
         """One row an epoch so far."""
         path = self.path / "history.csv"

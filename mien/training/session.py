@@ -30,10 +30,11 @@ from mien.training.progress import ShowProgress
 from mien.training.recipe import Recipe
 from mien.training.runs import Run, describe_environment, new_run_path
 from mien.training.taught import Teacher
-from mien.training.teachers import Teachers, Tutors
+from mien.training.teachers import Teachers
 from mien.training.trackers import Tracker, track_report, trackers, trackers_of, tracking
 from mien.training.trained import load_trained
 from mien.training.trainer import WHENCE, check_data, oversampling_target, targets_of, train
+from mien.training.tutors import Tutors
 
 PILOT_EPOCHS, PILOT_FOLDS = 4, 2  # enough to tell easy faces from hard ones
 

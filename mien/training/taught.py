@@ -1,21 +1,10 @@
 """A student's probabilities and the images it saw in, the same probabilities out: what teachers say goes into the loss."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, no_type_check
 
 import keras
-import numpy as np
 
-from mien.emotions import Probabilities
-from mien.errors import RunError
-from mien.inference.classifier import Classifier, load
-from mien.machine import cores
-from mien.models import build_network
-from mien.training.runs import Run
-from mien.training.trained import load_trained
-
-EXPORTED = ".onnx"  # the suffix of a file that `mien export` wrote; a run is a folder
 Teacher = Callable[..., Any]  # images, training=False -> probabilities, in the backend's tensors
 
 
@@ -59,48 +48,3 @@ def without_teachers(model: keras.Model) -> keras.Model:
     """The same augmenter and network, where teachers would be asked in vain."""
     last = model.layers[-1]
     return keras.Model(model.input, last.input[0]) if isinstance(last, Taught) else model
-
-
-class Exported:
-    """A file that `mien export` wrote, asked from within TensorFlow's graph: ONNX Runtime computes there."""
-
-    def __init__(self, classifier: Classifier):
-        self.classifier = classifier
-
-    def __call__(self, images: Any, training: bool = False) -> Any:
-        import tensorflow
-
-        said = tensorflow.numpy_function(self.read, [keras.ops.cast(images, "float32")], "float32", stateful=False)
-        said.set_shape((images.shape[0], len(self.classifier.classes)))
-        return said
-
-    def read(self, images: np.ndarray) -> Probabilities:
-        """Changed and mixed images are no whole numbers; the file takes nothing else."""
-        return self.classifier.run(np.rint(images).clip(0, 255).astype(np.uint8))
-
-
-def open_teacher(path: Path, *, precision: str) -> Teacher:
-    """The network of a finished run, computing in `precision`, or that of an exported file, to be asked alone."""
-    return open_exported(path) if path.suffix == EXPORTED else open_finished(Run.open(path), precision=precision)
-
-
-def open_exported(path: Path) -> Exported:
-    if keras.backend.backend() != "tensorflow":
-        raise RunError(
-            f"Keras computes with {keras.backend.backend()}, where {path.name} cannot be asked; expected tensorflow: "
-            "set KERAS_BACKEND to it, or let runs teach"
-        )
-    return Exported(load(path, threads=cores()))
-
-
-def open_finished(run: Run, *, precision: str) -> keras.Model:
-    trained = load_trained(run)
-    network = build_network(run.recipe.model, classes=len(trained.classes), precision=precision)
-    try:
-        network.set_weights(trained.network.get_weights())
-    except ValueError as error:
-        raise RunError(
-            f"{run.path} was trained when {run.recipe.model} was another network; expected a run of what it is now"
-        ) from error
-    network.trainable = False
-    return network

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 
 from mien.emotions import Images, Probabilities
-from mien.errors import RunError
 from mien.training.runs import Run
 
 BATCH = 256  # images
@@ -28,9 +27,5 @@ class TrainedNetwork:
 
 def load_trained(run: Run) -> TrainedNetwork:
     """The best epoch's network of a finished run."""
-    if not run.finished:
-        raise RunError(
-            f"{run.path} has no model.keras yet, after {len(run.history())} epochs; "
-            f"finish it with: mien train --resume {run.path}"
-        )
+    run.require_finished()
     return TrainedNetwork(keras.saving.load_model(run.model_path, compile=False), tuple(run.split["train"]["counts"]))

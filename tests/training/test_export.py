@@ -170,7 +170,7 @@ def test_other_images_than_the_runs_are_refused(copy):
 
 def test_an_unfinished_run_is_refused(copy):
     (copy / "model.keras").unlink()
-    with pytest.raises(RunError, match="has no model.keras yet"):
+    with pytest.raises(RunError, match="is not finished, after"):
         export_run(copy)
 
 

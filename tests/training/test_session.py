@@ -26,10 +26,11 @@ from mien.training.export import export_run
 from mien.training.judged import split_of
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
-from mien.training.teachers import Teachers, Tutors, find_teacher
+from mien.training.teachers import Teachers
 from mien.training.trackers import read_marks
 from mien.training.trained import load_trained
 from mien.training.trainer import learning_targets
+from mien.training.tutors import Tutors, find_teacher
 
 OWN = {"happy": "smile", "surprised": "wow", "neutral": "a blank $look$"}  # an emotion and what it is called here
 RECIPE = Recipe(name="small", model="compact", epochs=2, batch_size=32)
@@ -163,7 +164,7 @@ def test_runs_that_cannot_teach_are_refused_before_there_is_a_student(tmp_path, 
     ):
         start(tmp_path / "student", console, recipe=STUDENT, teachers=Teachers((RECIPE,)))
     other.model_path.unlink()
-    with pytest.raises(RunError, match="other is not finished and cannot teach; finish it with: mien train --resume"):
+    with pytest.raises(RunError, match="other is not finished, after 1 epochs; finish it with: mien train --resume"):
         start(tmp_path / "student", console, recipe=STUDENT, teachers=Tutors((other.path,)))
     with pytest.raises(RunError, match="base.onnx learned from other images than the student is to"):
         start(tmp_path / "student", console, recipe=STUDENT, teachers=Tutors((find_teacher("base.onnx"),)))

@@ -10,8 +10,9 @@ from mien.errors import RunError
 from mien.inference.classifier import WEIGHTS
 from mien.models import build_network
 from mien.training.averages import fit_statistics
-from mien.training.taught import Taught, mirror_every_second, open_teacher
+from mien.training.taught import Taught, mirror_every_second
 from mien.training.trainer import build_batches, compile_for, network_of, targets_of, wrap
+from mien.training.tutors import Tutors
 
 
 def cross_entropy(targets, probabilities):
@@ -95,4 +96,4 @@ def test_teachers_learn_nothing_and_are_not_saved(taught, splits, tmp_path):
 def test_an_exported_file_is_asked_by_tensorflow_alone(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(RunError, match="computes with jax, where base.onnx cannot be asked; expected tensorflow: set"):
-        open_teacher(WEIGHTS / "base.onnx", precision="float32")
+        Tutors((WEIGHTS / "base.onnx",)).open(precision="float32")
