@@ -1,6 +1,6 @@
 """Whether a run's exported files say what its network says in Keras, on every test image. Writes one CSV.
 
-python benchmarks/parity.py RUN … --data DIR            writes results/parity.csv
+python benchmarks/parity.py RUN … --data DIR            writes their rows of results/parity.csv
 """
 
 from argparse import ArgumentParser
@@ -18,7 +18,7 @@ from mien.training.export import export_run
 from mien.training.judged import split_of
 from mien.training.runs import Run, describe_environment
 from mien.training.trained import load_trained
-from tables import write_table
+from tables import read_table, write_table
 
 RESULTS = Path(__file__).parent / "results" / "parity.csv"
 
@@ -31,7 +31,8 @@ def main() -> None:
     environment = describe_environment()
     constant = {name: environment[name] for name in ("backend", "processor", "git_commit", "started")}
     rows = [{**row, **constant} for run in arguments.runs for row in compare(Run.open(run), arguments.data)]
-    write_table(RESULTS, rows)
+    compared = {row["run"] for row in rows}
+    write_table(RESULTS, [*(row for row in read_table(RESULTS) if row["run"] not in compared), *rows])
     print(RESULTS.read_text(encoding="utf-8"))
 
 

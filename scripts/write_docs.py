@@ -168,9 +168,9 @@ SECTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "time_to_accuracy.csv": (
         "Time to accuracy",
         (
-            "`python benchmarks/time_to_accuracy.py`: the baseline's epochs until it validated at its goal, or all; the "
-            "sprint's whole training, whose goal is on test images. Times what an epoch takes, measured for both in one "
-            "run."
+            "`python benchmarks/time_to_accuracy.py`: the whole training of the baseline, which stops by itself and has its "
+            "goal on validation images, and of the sprint, which has its goal on test images. Times what an epoch takes, "
+            "measured for both in one run."
         ),
         (
             "recipe",
