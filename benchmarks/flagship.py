@@ -4,9 +4,9 @@ Run: python benchmarks/flagship.py --data DIR --plan     says which trainings ar
      python benchmarks/flagship.py --data DIR [NAME …]   goes on with the next, and so on, until all are finished
 
 A training that was cut off goes on after its last whole epoch, and is refused to a second process. Two processes train
-more on two cores than one does, each kept to a core (taskset) and given names that the other is not; those that are
-taught need others, finished. Runs lie in runs/flagship/. Nothing here reads the test set: models are chosen among these
-by validation, and `mien evaluate` judges the chosen ones once.
+more on two cores than one does, each kept to a core (taskset) and given names that the other is not. Runs lie in
+runs/flagship/. Nothing here reads the test set: models are chosen among these by validation, and `mien evaluate` judges
+the chosen ones once.
 """
 
 import os
@@ -24,7 +24,6 @@ from rich.table import Table
 from mien.errors import RunError
 from mien.inference.classifier import WEIGHTS
 from mien.recipes import find_recipe
-from mien.training.export import export_run
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
 from mien.training.session import resume_run, start_run
@@ -35,23 +34,15 @@ RUNS = Path("runs") / "flagship"
 
 @dataclass(frozen=True)
 class Training:
-    """One run, named after its folder, and the finished ones that teach it, if any do.
-
-    teaches: whether others are to learn from it; it is exported then, since 8 bits are asked in half the time.
-    """
+    """One run, named after its folder, and what teaches it, if anything does."""
 
     name: str
     recipe: Recipe
     teachers: Tutors | None = None
-    teaches: bool = False
 
     @property
     def path(self) -> Path:
         return RUNS / self.name
-
-    @property
-    def exported(self) -> Path:
-        return self.path / "export" / f"{self.recipe.name}-int8.onnx"
 
     @property
     def epochs(self) -> int:
@@ -76,7 +67,8 @@ class Training:
 def plan() -> tuple[Training, ...]:
     """Students of the file that comes with mien, and so of what taught that: what it knew is not lost.
 
-    The files that come with mien now were made so when base.onnx was that of commit 6bd780e.
+    The base that comes with mien now was made so when base.onnx was that of commit 79cf3a7; tiny was made as this file says
+    in that commit.
     """
     base, tiny = (find_recipe(name).override("precision=mixed_bfloat16") for name in ("base", "tiny"))
     shown = ("targets=teacher_views", "teacher_share=0.8", "label_smoothing=0")
@@ -107,8 +99,6 @@ def main() -> None:
             continue
         if not training.is_finished:
             go_on(training, data=arguments.data, console=console)
-        if training.teaches and not training.exported.exists():
-            export_run(training.path, data=arguments.data)
 
 
 def go_on(training: Training, *, data: str | None, console: Console) -> None:
