@@ -34,11 +34,11 @@ RUNS = Path("runs") / "flagship"
 
 @dataclass(frozen=True)
 class Training:
-    """One run, named after its folder, and what teaches it, if anything does."""
+    """One run, named after its folder, and what teaches it."""
 
     name: str
     recipe: Recipe
-    teachers: Tutors | None = None
+    teachers: Tutors
 
     @property
     def path(self) -> Path:
@@ -56,7 +56,7 @@ class Training:
         """Raise RunError unless what has begun is what is planned."""
         run = Run.open(self.path)
         run.require(self.recipe)
-        if self.teachers and run.split["teachers"] != self.teachers.to_dict(self.path):
+        if run.split["teachers"] != self.teachers.to_dict(self.path):
             raise RunError(f"{self.path} began with other teachers, or with what they were before; move it away")
 
     @property
