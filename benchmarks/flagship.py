@@ -10,6 +10,7 @@ the chosen ones once.
 """
 
 import os
+import subprocess
 from argparse import ArgumentParser
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mien.errors import RunError
-from mien.inference.classifier import WEIGHTS
+from mien.files import replacing
 from mien.recipes import find_recipe
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
@@ -30,15 +31,16 @@ from mien.training.session import resume_run, start_run
 from mien.training.tutors import Tutors
 
 RUNS = Path("runs") / "flagship"
+BASE = "mien/inference/weights/base.onnx"
+BASES = ("2d287d3", "79cf3a7", "ec41bc8")  # commits whose BASE teaches: two that were taught, one of another network
 
 
 @dataclass(frozen=True)
 class Training:
-    """One run, named after its folder, and what teaches it."""
+    """One run, named after its folder."""
 
     name: str
     recipe: Recipe
-    teachers: Tutors
 
     @property
     def path(self) -> Path:
@@ -51,6 +53,10 @@ class Training:
     @property
     def has_begun(self) -> bool:
         return (self.path / "recipe.json").exists()
+
+    @property
+    def teachers(self) -> Tutors:
+        return Tutors(tuple(map(shipped_in, BASES)))
 
     def check(self) -> None:
         """Raise RunError unless what has begun is what is planned."""
@@ -65,19 +71,28 @@ class Training:
 
 
 def plan() -> tuple[Training, ...]:
-    """Students of the file that comes with mien, and so of what taught that: what it knew is not lost.
-
-    The base that comes with mien now was made so when base.onnx was that of commit 79cf3a7; tiny was made as this file says
-    in that commit.
-    """
+    """Students of files that came with mien, and so of what taught those: what they knew is not lost."""
     base, tiny = (find_recipe(name).override("precision=mixed_bfloat16") for name in ("base", "tiny"))
     shown = ("targets=teacher_views", "teacher_share=0.8", "label_smoothing=0")
-    longer = ("weight_decay=0.02", "learning_rate=0.015", "epochs=40", "oversample=disgusted", "oversample_to=1300")
-    shipped = Tutors((WEIGHTS / "base.onnx",))
+    longer = ("weight_decay=0.02", "learning_rate=0.015", "epochs=38", "oversample=disgusted", "oversample_to=1300")
+    plain = ("mixup=0", "erasing=0")  # for a small network, teachers vary enough
     return (
-        Training("base-taught-42", base.override(*shown, *longer, "name=base_taught"), shipped),
-        Training("tiny-taught-42", tiny.override(*shown, "name=tiny_taught"), shipped),
+        Training("base-taught-42", base.override(*shown, *longer, "name=base_taught")),
+        Training("tiny-taught-42", tiny.override(*shown, *plain, "name=tiny_taught")),
     )
+
+
+def shipped_in(commit: str) -> Path:
+    """base.onnx as it came with mien in `commit`, from the history of this repository."""
+    path = RUNS / f"base-{commit}.onnx"
+    if not path.exists():
+        shown = subprocess.run(["git", "show", f"{commit}:{BASE}"], capture_output=True)
+        if shown.returncode:
+            raise RunError(f"{BASE} of commit {commit} is not at hand ({shown.stderr.decode().strip()}); clone the history")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as draft:
+            draft.write_bytes(shown.stdout)
+    return path
 
 
 def main() -> None:

@@ -24,7 +24,6 @@ from ablation import RESULTS as TRAINED
 from mien.data.fetch import open_data
 from mien.data.splits import split
 from mien.recipes import find_recipe
-from mien.training.averages import AveragedWeights
 from mien.training.recipe import Recipe
 from mien.training.runs import describe_environment
 from mien.training.trainer import build_batches, compile_for, targets_of, validation_batches, wrap
@@ -78,10 +77,9 @@ def build_epoch(recipe: Recipe, data: str | None) -> Callable[[], object]:
     splits = split(open_data(data), validation_share=recipe.validation_share, seed=recipe.split_seed)
     model = wrap(recipe, classes=len(splits.train.classes))
     compile_for(model, recipe, learning_rate=recipe.learning_rate, images=len(splits.train))
-    batches, others = (build_batches(recipe, splits.train, targets_of(splits.train)) for _ in range(2))
-    averaging = [AveragedWeights(others)] if recipe.average else []
+    batches = build_batches(recipe, splits.train, targets_of(splits.train))
     validation = validation_batches(recipe, splits.validation)
-    return lambda: model.fit(batches, validation_data=validation, callbacks=averaging, shuffle=False, verbose=0)
+    return lambda: model.fit(batches, validation_data=validation, shuffle=False, verbose=0)
 
 
 def describe(name: str, run: dict[str, str], seconds: float) -> dict[str, float | str | None]:

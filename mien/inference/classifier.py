@@ -92,8 +92,8 @@ class Classifier:
         """Calibrated probabilities, float32 (n, classes), for uint8 faces (n, 48, 48, 1) or (n, 48, 48), 0..255."""
         images = images[..., np.newaxis] if getattr(images, "ndim", 0) == 3 else images
         check_images(images)
-        chunks = [self.run(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)]
-        probabilities = np.concatenate(chunks) if chunks else np.empty((0, len(self.classes)), np.float32)
+        chunks = [self.run(images[start : start + CHUNK]) for start in range(0, max(1, len(images)), CHUNK)]
+        probabilities = np.concatenate(chunks)
         if not np.isfinite(probabilities).all():
             raise DataError(
                 f"{self.name} gives probabilities that are no numbers; expected a sound model: export it again"
@@ -101,7 +101,9 @@ class Classifier:
         return self.mending.apply(probabilities)
 
     def run(self, images: Images) -> Probabilities:
-        """What the network itself gives, before calibration."""
+        """What the network itself gives, before calibration. Asked about no image, ONNX Runtime would crash."""
+        if not len(images):
+            return np.empty((0, len(self.classes)), np.float32)
         probabilities: Probabilities = self.session.run(None, {self.session.get_inputs()[0].name: images})[0]
         return probabilities
 

@@ -26,7 +26,6 @@ def recipe() -> Recipe:
         optimizer="muon",
         learning_rate=0.01,
         weight_decay=0.05,
-        average=0.999,
         schedule="cosine",
         warmup_epochs=3,
         batch_size=128,

@@ -18,7 +18,6 @@ def recipe() -> Recipe:
         name="sprint",
         erasing=0.0,
         mixup=0.0,
-        average=0.99,
         warmup_epochs=1,
         epochs=8,
     )

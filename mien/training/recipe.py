@@ -54,7 +54,6 @@ class Recipe:
     optimizer: Literal["adam", "sgd", "muon"] = "adam"  # sgd: with Nesterov's momentum of 0.9; muon: for kernels
     learning_rate: float = 1e-3  # the highest
     weight_decay: float = 0.0  # of kernels, decoupled: each step takes learning_rate × this share of them away
-    average: float = 0.0  # what is kept are running means of the weights, with this share of the mean at each step
     schedule: Literal["plateau", "cosine"] = "plateau"  # cosine: falls to 0 over all epochs, and none is spared
     warmup_epochs: int = 0  # epochs over which a cosine schedule first rises
     batch_size: int = 64
@@ -77,16 +76,12 @@ class Recipe:
             self.check(field, getattr(self, field) >= 1, "a whole number from 1")
         for field in ("validation_share", "plateau_factor", "focal_alpha", "curriculum_start", "teacher_share"):
             self.check(field, 0 < getattr(self, field) < 1, "a share between 0 and 1")
-        for field in ("zoom", "shift", "rotation", "erasing", "label_smoothing", "average"):
+        for field in ("zoom", "shift", "rotation", "erasing", "label_smoothing"):
             self.check(field, 0 <= getattr(self, field) < 1, "a share from 0 to below 1")
         for field in ("learning_rate", "minimum_learning_rate", "fine_tuning_rate", "stronger_factor"):
             self.check(field, 0 < getattr(self, field) < math.inf, "a number above 0")
         for field in ("seed", "frozen_epochs", "focal_gamma", "mixup", "weight_decay", "warmup_epochs", "split_seed"):
             self.check(field, 0 <= getattr(self, field) < 2**31, "a number from 0")
-        if self.average:
-            self.check(
-                "precision", self.precision != "mixed_float16", "float32 or mixed_bfloat16 with running averages"
-            )
         if self.model not in PRETRAINED:
             backbones = f"with {self.model}, or a model of {', '.join(PRETRAINED)}"
             self.check("weights", self.weights == "none", f"none {backbones}")
@@ -99,7 +94,6 @@ class Recipe:
             self.check("stronger_factor", self.stronger_factor * strongest < 1, f"less than {1 / strongest:g}")
         if self.frozen_epochs:
             self.check("schedule", self.schedule == "plateau", "plateau where frozen_epochs part the training in two")
-            self.check("average", self.average == 0, "0 where frozen_epochs part the training in two")
         self.check("model", self.model in MODELS, f"one of {', '.join(MODELS)}")
 
     def check(self, field: str, holds: bool, expected: str) -> None:

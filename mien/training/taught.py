@@ -9,13 +9,14 @@ Teacher = Callable[..., Any]  # images, training=False -> probabilities, in the 
 
 
 class Taught(keras.layers.Layer):
-    """Adds, in training alone, the cross-entropy between the teachers' mean and the student, times `share`.
+    """Adds, in training alone, the cross-entropy between what teachers say and the student, times `share`.
 
     Teachers see each image as the student does, changed and mixed (Beyer et al. 2022). They learn nothing and are not
     saved: what Keras does not find among a layer's attributes it neither trains nor writes.
 
-    mirror: whether they see every second image of a batch mirrored. Epoch by epoch the student hears what they say of
-    both, whose mean knows more than either, and asking costs no more.
+    A batch is parted among the teachers, and with `mirror` they see every second image mirrored. Cross-entropy is linear
+    in its targets: epoch by epoch the student follows the mean over teachers and mirror images, which knows more than any
+    of them, and asking costs no more than one teacher does.
     """
 
     ask: Callable[[Any], Any]
@@ -26,7 +27,7 @@ class Taught(keras.layers.Layer):
     def __init__(self, teachers: tuple[Teacher, ...], *, share: float, mirror: bool = False):
         super().__init__(dtype="float32")
         self.supports_jit = all(isinstance(teacher, keras.Model) for teacher in teachers)
-        self.ask = lambda images: sum(teacher(images, training=False) for teacher in teachers) / len(teachers)
+        self.ask = lambda images: ask_in_parts(teachers, images)
         self.share = share
         self.mirror = mirror
 
@@ -38,13 +39,17 @@ class Taught(keras.layers.Layer):
         return student
 
 
+def ask_in_parts(teachers: tuple[Teacher, ...], images: Any) -> Any:
+    """Probabilities of images (n, height, width, 1): the first teacher's of the first part, and so on, parts alike in size."""
+    n, parts = keras.ops.shape(images)[0], len(teachers)
+    said = [
+        teacher(images[n * part // parts : n * (part + 1) // parts], training=False)
+        for part, teacher in enumerate(teachers)
+    ]
+    return keras.ops.concatenate(said)
+
+
 def mirror_every_second(images: Any) -> Any:
     """Images (n, height, width, 1), those of odd rows mirrored left to right."""
     odd = keras.ops.reshape(keras.ops.arange(keras.ops.shape(images)[0]) % 2 == 1, (-1, 1, 1, 1))
     return keras.ops.where(odd, keras.ops.flip(images, axis=2), images)
-
-
-def without_teachers(model: keras.Model) -> keras.Model:
-    """The same augmenter and network, where teachers would be asked in vain."""
-    last = model.layers[-1]
-    return keras.Model(model.input, last.input[0]) if isinstance(last, Taught) else model

@@ -17,7 +17,6 @@ from mien.errors import DataError, RecipeError, RunError
 from mien.models import build_network
 from mien.models.pretrained import freeze, unfreeze
 from mien.training.augment import Strength, build_augmenter
-from mien.training.averages import AveragedWeights, fit_statistics, reseed
 from mien.training.batches import Batches, InOrder, Order, inputs
 from mien.training.curriculum import Difficulties, easy_first, pace
 from mien.training.losses import build_loss
@@ -72,7 +71,7 @@ def train(
             continue
         prepare(model, recipe, phase, run, images=len(learning))
         fit(model, recipe, phase, learning, splits.validation, run, targets=targets, order=order, watchers=watchers)
-    keep_best(recipe, run, build_batches(recipe, learning, targets), classes=len(learning.classes))
+    keep_best(recipe, run, classes=len(learning.classes))
     return run
 
 
@@ -199,12 +198,7 @@ def cosine(recipe: Recipe, learning_rate: float, *, images: int) -> keras.optimi
 def build_optimizer(
     recipe: Recipe, learning_rate: float | keras.optimizers.schedules.LearningRateSchedule
 ) -> keras.optimizers.Optimizer:
-    common = {
-        "learning_rate": learning_rate,
-        "weight_decay": recipe.weight_decay or None,
-        "use_ema": recipe.average > 0,
-        "ema_momentum": recipe.average,
-    }
+    common = {"learning_rate": learning_rate, "weight_decay": recipe.weight_decay or None}
     if recipe.optimizer == "muon":
         iterated_in = "bfloat16" if recipe.precision == "mixed_bfloat16" else "float32"
         optimizer = Muon(iterated_in=iterated_in, adam_weight_decay=recipe.weight_decay or None, **common)
@@ -229,13 +223,12 @@ def fit(
     watchers: tuple[keras.callbacks.Callback, ...],
 ) -> None:
     done = len(run.history())
-    averaging = [AveragedWeights(build_batches(recipe, learning, targets))] if recipe.average else []
     model.fit(
         build_batches(recipe, learning, targets, order, epoch=done),
         validation_data=validation_batches(recipe, validation),
         initial_epoch=done,
         epochs=phase.last,
-        callbacks=[*watching_validation(recipe, phase, run), *averaging, *callbacks(recipe, run, watchers)],
+        callbacks=[*watching_validation(recipe, phase, run), *callbacks(recipe, run, watchers)],
         shuffle=False,  # Batches shuffles
         verbose=0,
     )
@@ -345,19 +338,10 @@ def watching_validation(recipe: Recipe, phase: Phase, run: Run) -> list[keras.ca
     return [stopping, plateau, Replay((stopping, plateau), history, learning_rate=phase.learning_rate)]
 
 
-def keep_best(recipe: Recipe, run: Run, batches: Batches, *, classes: int) -> None:
-    """Save the best epoch's network in float32, whatever precision it was trained in.
-
-    batches: of training images, where batch normalisation is to fit averaged weights.
-    """
+def keep_best(recipe: Recipe, run: Run, *, classes: int) -> None:
+    """Save the best epoch's network in float32, whatever precision it was trained in."""
     model = wrap(replace(recipe, precision="float32", weights="none"), classes=classes)
-    if recipe.average:
-        compile_for(model, recipe, learning_rate=recipe.learning_rate)
-        model.optimizer.build(model.trainable_variables)
     model.load_weights(run.best_checkpoint)
-    if recipe.average:
-        model.optimizer.finalize_variable_values(model.trainable_variables)
-        fit_statistics(model, batches)
     run.save_model(network_of(model))
 
 
@@ -387,7 +371,9 @@ class Reseed(keras.callbacks.Callback):
         self.seed = seed
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        reseed(self.model, self.seed, epoch=epoch)
+        states = [variable for variable in self.model.variables if variable.name == "seed_generator_state"]
+        for number, state in enumerate(states):
+            state.assign(np.random.SeedSequence([self.seed, epoch, number]).generate_state(2))
 
 
 class StopOnNaN(keras.callbacks.Callback):

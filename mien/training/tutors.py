@@ -79,7 +79,7 @@ class FinishedRun:
     def describe(self) -> dict[str, Any]:
         """What it was when it taught: plain JSON values."""
         facts = {"model.keras": hash_of(self.run.model_path), "recipe": self.run.recipe.to_dict()}
-        return facts | named(self.run.split.get("teachers", {}).get("models"))
+        return with_teachers(facts, self.run.split.get("teachers", {}).get("models"))
 
     def learned_from(self) -> str:
         """The hash of its training images."""
@@ -114,7 +114,7 @@ class ExportedFile:
     def describe(self) -> dict[str, Any]:
         """What it was when it taught: plain JSON values."""
         facts = {self.path.name: self.classifier.sha256, "recipe": self.metadata("recipe")}
-        return facts | named(self.metadata("hashes").get("teachers"))
+        return with_teachers(facts, self.metadata("hashes").get("teachers"))
 
     def learned_from(self) -> str | None:
         """The hash of its training images; None where the file does not say."""
@@ -145,9 +145,9 @@ class ExportedFile:
         return self.classifier.run(np.rint(images).clip(0, 255).astype(np.uint8))
 
 
-def named(teachers: Any) -> dict[str, Any]:
-    """A teacher's own teachers among its facts, where it had any."""
-    return {"teachers": teachers} if teachers else {}
+def with_teachers(facts: dict[str, Any], teachers: Any) -> dict[str, Any]:
+    """What is known of a teacher, and its own teachers where it had any."""
+    return {**facts, "teachers": teachers} if teachers else facts
 
 
 def find_teacher(name: str) -> Path | None:

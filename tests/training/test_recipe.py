@@ -56,7 +56,7 @@ def test_any_field_can_be_overridden(assignment, field, value):
 @pytest.mark.parametrize(
     ("assignment", "answer"),
     [
-        ("epoch=3", "there is no choice 'epoch'; expected one of average, batch_size, class_weights"),
+        ("epoch=3", "there is no choice 'epoch'; expected one of batch_size, class_weights, curriculum"),
         ("epochs", "expected field=value"),
         ("epochs=many", "epochs is 'many'; expected a whole number"),
         ("epochs=0", "epochs is 0; expected a whole number from 1"),
@@ -100,11 +100,6 @@ def test_a_class_may_be_called_by_a_number():
 
 def test_a_backbone_may_start_from_nothing():
     assert find_recipe("resnet50").override("weights=none", "frozen_epochs=0", "curriculum=none").weights == "none"
-
-
-def test_averages_do_not_go_with_two_phases():
-    with pytest.raises(RecipeError, match="average is 0.9; expected 0 where frozen_epochs part the training in two"):
-        find_recipe("resnet50").override("average=0.9")
 
 
 def test_an_unknown_recipe_answers_with_the_right_ones():

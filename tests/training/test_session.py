@@ -34,7 +34,7 @@ from mien.training.tutors import Tutors, find_teacher
 
 OWN = {"happy": "smile", "surprised": "wow", "neutral": "a blank $look$"}  # an emotion and what it is called here
 RECIPE = Recipe(name="small", model="compact", epochs=2, batch_size=32)
-STUDENT = replace(RECIPE, targets="teacher_views", average=0.9, class_weights=False)
+STUDENT = replace(RECIPE, targets="teacher_views", class_weights=False)
 
 
 @pytest.fixture

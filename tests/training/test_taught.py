@@ -7,16 +7,22 @@ import numpy as np
 import pytest
 
 from mien.errors import RunError
-from mien.inference.classifier import WEIGHTS
+from mien.inference.classifier import WEIGHTS, load
 from mien.models import build_network
-from mien.training.averages import fit_statistics
-from mien.training.taught import Taught, mirror_every_second
+from mien.training.taught import Taught, ask_in_parts, mirror_every_second
 from mien.training.trainer import build_batches, compile_for, network_of, targets_of, wrap
 from mien.training.tutors import Tutors
 
 
 def cross_entropy(targets, probabilities):
     return -(targets * np.log(probabilities)).sum(axis=1).mean()
+
+
+def in_halves(teachers, images):
+    """What the first teacher says of the first half, and the second of the rest."""
+    one, two = teachers
+    half = len(images) // 2
+    return np.concatenate([one(images[:half], training=False), two(images[half:], training=False)])
 
 
 @pytest.fixture
@@ -36,7 +42,7 @@ def test_the_loss_is_of_labels_and_teachers_in_their_shares(taught, splits):
     given, targets, weights = batches[0]
     share = given["share"][:, :, np.newaxis, np.newaxis]
     mixed = share * given["image"] + (1 - share) * given["image"][::-1]
-    said = np.mean([teacher(mixed, training=False) for teacher in teachers], axis=0)
+    said = in_halves(teachers, mixed)
     student = np.array(model(given, training=True))
     expected = 0.25 * cross_entropy(targets, student) + 0.75 * cross_entropy(said, student)
     assert weights == pytest.approx(np.full(len(targets), 0.25))
@@ -55,7 +61,7 @@ def test_teachers_see_every_second_image_mirrored(taught, splits):
     assert ours(student, images, training=True) is student
     seen = np.stack([image[:, ::-1] if row % 2 else image for row, image in enumerate(np.array(images))])
     np.testing.assert_array_equal(mirror_every_second(images), seen)
-    said = np.mean([teacher(seen, training=False) for teacher in teachers], axis=0)
+    said = in_halves(teachers, seen)
     (added,) = ours.losses
     assert float(added) == pytest.approx(0.75 * cross_entropy(said, np.array(student)), rel=1e-4)
 
@@ -64,7 +70,6 @@ def test_judged_alone_a_student_is_judged_by_labels(taught, splits):
     recipe, _, model = taught
     batches = build_batches(recipe, splits.train, targets_of(splits.train))
     model.train_on_batch(*batches[0])
-    fit_statistics(model, batches)
     images, targets = splits.validation.images, targets_of(splits.validation)
     given = {"image": images, "share": np.ones((len(images), 1), np.float32)}
     student = model.predict_on_batch(given)
@@ -97,3 +102,11 @@ def test_an_exported_file_is_asked_by_tensorflow_alone(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(RunError, match="computes with jax, where base.onnx cannot be asked; expected tensorflow: set"):
         Tutors((WEIGHTS / "base.onnx",)).open(precision="float32")
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exported files are asked by TensorFlow alone")
+def test_a_batch_may_hold_fewer_images_than_there_are_teachers(splits):
+    teachers = Tutors((WEIGHTS / "base.onnx", WEIGHTS / "tiny.onnx")).open(precision="float32")
+    said = ask_in_parts(teachers, keras.ops.cast(splits.train.images[:1], "float32"))
+    expected = load("tiny").run(splits.train.images[:1])
+    np.testing.assert_allclose(np.array(said), expected, atol=1e-6)

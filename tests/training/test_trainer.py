@@ -18,7 +18,6 @@ from mien.data.splits import Splits, split
 from mien.errors import DataError, RecipeError, RunError
 from mien.models import MODELS
 from mien.recipes import RECIPES, find_recipe
-from mien.training.averages import fit_statistics, normalisations
 from mien.training.progress import ShowProgress
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
@@ -78,12 +77,11 @@ SCHEDULES = {
         "schedule": "cosine",
         "warmup_epochs": 1,
         "learning_rate": 0.05,
-        "average": 0.9,
         "mixup": 0.3,
         "erasing": 0.3,
         "one_warp": True,
     },
-    "muon": {"optimizer": "muon", "weight_decay": 0.01, "learning_rate": 0.005, "average": 0.9},
+    "muon": {"optimizer": "muon", "weight_decay": 0.01, "learning_rate": 0.005},
 }
 
 
@@ -108,19 +106,6 @@ def test_a_cosine_rises_over_the_warm_up_then_falls_to_nothing(splits, small, ne
     recipe = dataclasses.replace(small, schedule="cosine", warmup_epochs=1, learning_rate=0.01)
     rates = [row["learning_rate"] for row in train(recipe, splits, new_run(recipe)).history()]
     assert rates == pytest.approx([0.01, 0.0075, 0.0025, 0], abs=1e-6)
-
-
-def test_what_is_kept_and_judged_are_the_averaged_weights(splits, small, new_run):
-    recipe = dataclasses.replace(small, average=0.95)
-    run = train(recipe, splits, new_run(recipe))
-    best = min(run.history(), key=lambda row: row["val_loss"])
-    predicted = load_trained(run).predict(splits.validation.images)
-    chosen = predicted[np.arange(len(predicted)), splits.validation.labels]
-    assert -np.log(chosen).mean() == pytest.approx(best["val_loss"], abs=1e-4)
-    without = dataclasses.replace(small, average=0.0)
-    plain = train(without, splits, new_run(without, "plain"))
-    assert plain.history()[0]["val_loss"] != pytest.approx(run.history()[0]["val_loss"], abs=1e-6)
-    assert plain.history()[0]["loss"] == pytest.approx(run.history()[0]["loss"], rel=1e-3)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "muon"])
@@ -312,17 +297,6 @@ def test_float16_scales_its_loss(small):
         assert scaled is (precision == "mixed_float16")
 
 
-def test_a_curriculum_fits_batch_statistics_to_all_images(splits, small, new_run, monkeypatch):
-    fitted = []
-    for room in ("averages", "trainer"):
-        monkeypatch.setattr(
-            f"mien.training.{room}.fit_statistics", lambda _, batches: fitted.append(sorted(batches.rows.tolist()))
-        )
-    recipe = dataclasses.replace(small, epochs=1, average=0.9, curriculum="pilot")
-    train(recipe, splits, new_run(recipe), difficulties=np.random.default_rng(0).random(len(splits.train)))
-    assert fitted == [list(range(len(splits.train)))] * 2
-
-
 def test_copies_across_the_split_are_refused(drawn, splits, small, new_run):
     """The wrong order: copies are made first, and the split tears them from their originals."""
     wrong = split(oversample(drawn.training, class_name="disgusted", target=60, seed=0))
@@ -395,21 +369,6 @@ def test_a_head_is_trained_to_its_last_epoch_and_no_further():
     worse = [{"val_loss": 1.0 + epoch} for epoch in range(3)]
     assert not is_over(phases[0], recipe, worse[:2])
     assert all(is_over(phase, recipe, worse) for phase in phases)
-
-
-def test_statistics_fitted_to_weights_forget_those_before_and_are_the_same_each_time(splits, small):
-    model = wrap(small, classes=7)
-    batches = build_batches(small, splits.train, targets_of(splits.train), None)
-    layers = normalisations(model)
-    momenta = [layer.momentum for layer in layers]
-    fit_statistics(model, batches)
-    once = [keras.ops.convert_to_numpy(layer.moving_variance) for layer in layers]
-    for layer in layers:
-        layer.moving_variance.assign(layer.moving_variance + 5)
-    fit_statistics(model, batches)
-    assert [layer.momentum for layer in layers] == momenta
-    for layer, variance in zip(layers, once, strict=True):
-        np.testing.assert_allclose(keras.ops.convert_to_numpy(layer.moving_variance), variance, rtol=1e-4)
 
 
 def test_the_first_phase_leaves_the_backbone_as_it_was(splits, small, new_run, monkeypatch):
