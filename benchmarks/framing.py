@@ -18,6 +18,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from mien.data.dataset import load_dataset
+from mien.errors import DataError
 from mien.inference.classifier import load
 from mien.inference.faces import (
     Box,
@@ -31,7 +32,7 @@ from mien.inference.faces import (
     scaled,
     to_grey,
 )
-from mien.inference.media import DataError, list_sources, read_picture
+from mien.inference.media import Missing, list_sources, read_picture
 from tables import read_table, write_table
 
 UP = 4  # times the image is enlarged, by cubic interpolation: cascades start at 24 pixels and step by a few
@@ -45,7 +46,11 @@ def main() -> None:
     arguments = parse()
     dataset = load_dataset(arguments.data)
     if arguments.model:
-        known = [row for row in read_table(RESULTS) if not row["what"].startswith(f"{arguments.model} ")]
+        known = [
+            row
+            for row in read_table(RESULTS)
+            if not row["what"].startswith((f"{arguments.model} ", f"{arguments.model},"))
+        ]
         found = measure_model(arguments.model, pick(dataset.test, arguments.faces))
     else:
         known = []
@@ -177,9 +182,9 @@ def measure_photos(folder: Path) -> Iterator[Row]:
         yield "photos: frontal box on the profile's", figure, float(np.median(values)), len(pairs)
 
 
-def pair_boxes(path: str | DataError) -> Iterator[tuple[float, float, float]]:
-    if isinstance(path, DataError):
-        raise path
+def pair_boxes(path: str | Missing) -> Iterator[tuple[float, float, float]]:
+    if isinstance(path, Missing):
+        raise DataError(path.error)
     image = read_picture(path)
     grey = scaled(to_grey(image), min(1.0, 720 / max(image.shape[:2])))
     for picture in (grey, np.ascontiguousarray(grey[:, ::-1])):

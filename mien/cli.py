@@ -79,8 +79,11 @@ def train(
         from mien.recipes import find_recipe
         from mien.training.session import resume_run, start_run
     if resume is not None:
-        if recipe or changes or out:
-            raise RunError("--resume goes on with a run as it began; expected no recipe, field=value or --out with it")
+        if recipe or changes or out or votes or skip_bad:
+            raise RunError(
+                "--resume goes on with a run as it began; expected no recipe, field=value, --out, --votes or --skip-bad "
+                "with it"
+            )
         run = resume_run(resume, data=data, shown_in=trackers, console=err, track=track)
     elif recipe is None:
         raise RunError("expected a recipe, such as `mien train baseline`, or --resume RUN; `mien recipes` lists them")
@@ -155,6 +158,8 @@ def evaluate(
         "track": track,
     }
     if is_model(run):
+        if trackers:
+            raise RunError(f"{run} is a model's file, which no tracker shows; expected a run with --track {trackers}")
         report = evaluate_file(str(run), corruptions=full, skip_bad=skip_bad, **settings)
         folder = Path(f"{run.stem}-report")
         report.save(folder)
@@ -229,7 +234,7 @@ def distill(
     student: str,
     data: Data = None,
     out: Path | None = None,
-    folds: int = 4,
+    folds: int | None = None,
     teachers_in: Path | None = None,
 ) -> None:
     """Train a student on what teachers say: mien distill RUN base.onnx --student tiny, or mien distill base base,seed=43 --student tiny.
@@ -242,7 +247,7 @@ def distill(
             recipes, each with the choices to change after commas.
         student: The recipe to learn from them, likewise.
         out: The student's run; runs/DATE-RECIPE-SEED where none is given. Go on with mien train --resume.
-        folds: How many parts the training images are dealt into, for recipes.
+        folds: How many parts the training images are dealt into, for recipes; 4 where none are given.
         teachers_in: Where recipes' runs lie, for several students; in the student's run where none is given.
     """
     choose_backend(None)
@@ -263,15 +268,15 @@ def distill(
         raise RecipeError(
             f"{other} is neither a run nor an ONNX file, but {trained[0]} is; expected such alone, or recipes alone"
         )
-    if trained and teachers_in:
-        raise RecipeError(f"--teachers-in is {teachers_in}, but teachers are trained; expected it with recipes alone")
+    if trained and (teachers_in or folds):
+        raise RecipeError("--teachers-in or --folds came, but teachers are trained; expected them with recipes alone")
     run = start_run(
         chosen(student, "targets=teacher_views" if trained else "targets=teacher"),
         data=data,
         out=out,
         teachers=Tutors(trained)
         if trained
-        else Teachers(tuple(map(chosen, teachers)), folds=folds, folder=teachers_in),
+        else Teachers(tuple(map(chosen, teachers)), folds=folds or 4, folder=teachers_in),
         console=err,
         track=track,
     )
@@ -406,7 +411,7 @@ def doubts(
         from mien.recipes import find_recipe
         from mien.training.session import find_label_doubts
     chosen = find_recipe(recipe).override(*changes)
-    found = find_label_doubts(chosen, data=data, skip_bad=skip_bad, out=out, folds=folds, track=track)
+    found = find_label_doubts(chosen, data=data, skip_bad=skip_bad, out=out, folds=folds, console=err, track=track)
     table = Table("image", "labelled", "reads as", "sure", box=SIMPLE_HEAD)
     for doubt in found[:20]:
         table.add_row(doubt.name, doubt.labelled, doubt.suggested, f"{doubt.suggested_confidence:.0%}")
@@ -432,7 +437,7 @@ def oversample(
     Args:
         class_name: The class to add to.
         to: How many images it is to have.
-        out: A new folder; a folder a class below it.
+        out: A new folder; below it a folder a class, within train/ where the images came so.
         seed: Of the changes.
     """
     from mien.data.balance import oversample as add_copies

@@ -50,15 +50,15 @@ def processor() -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of the source in use, with "+" when files differ from it; None outside a checkout."""
+    """The commit of the source in use, with "+" when files differ from it; None outside a checkout of mien."""
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # an environment may lie in somebody's repository
+        return git("describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=12")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip()
+
+
+def git(*words: str) -> str:
+    """What git says of the folder of this file."""
+    done = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    return done.stdout.strip()

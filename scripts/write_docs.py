@@ -149,8 +149,8 @@ SECTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         (
             "`python benchmarks/shipped.py` judges the shipped files with ONNX Runtime alone, calibrated as they come. kaggle: "
             "all 7,178 test images, validation carved from the training images; official: PrivateTest. Without duplicates: "
-            "test images that occur in training are left out. mirror: test-time augmentation, the image and its mirror "
-            "image. Intervals are 95 %."
+            "test images that occur in training are left out. mirror and warps: test-time augmentation, the image and its "
+            "mirror image, or ten views of it. Intervals are 95 %."
         ),
         (
             *("model", "protocol", "without_duplicates", "views", "operating_point", "images"),

@@ -24,7 +24,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch, request):
+def own_cache(tmp_path_factory, monkeypatch):
     """Tests neither read nor write the user's cache; those on the real FER2013 share one, since decoding takes seconds."""
     shared = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("MIEN_CACHE", str(shared))

@@ -113,7 +113,7 @@ def test_data_info_counts(tmp_path):
     done = mien("data", "info", "--data", "drawn", "--json", cwd=tmp_path)
     facts = json.loads(done.stdout)
     assert sum(facts["counts"]["Training"].values()) == 2800
-    assert "3,500" in mien("data", "info", "--data", "drawn", cwd=tmp_path).stdout.replace("3,500 images", "3,500")
+    assert "3,500 images" in mien("data", "info", "--data", "drawn", cwd=tmp_path).stdout
 
 
 def test_oversampled_images_are_written(tmp_path):

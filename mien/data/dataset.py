@@ -137,8 +137,8 @@ def untracked(items: Sequence[str], description: str) -> Iterable[str]:
 def load_dataset(source: Path, *, skip_bad: bool = False, track: Track = untracked) -> Dataset:
     """Load faces from a folder tree (a folder a class, within train/ and test/ or not) or a fer2013.csv.
 
-    A tree with train/, test/, FER2013's classes and a first picture of its size is FER2013: it gives the same Dataset
-    as the CSV for the same images, and a picture that is not 48×48 and grey is bad. Any other tree is the user's own: 2
+    A tree with train/, test/, FER2013's classes and first pictures of its size is FER2013: it gives the same Dataset as
+    the CSV for the same images, and a picture that is not 48×48 and grey is bad. Any other tree is the user's own: 2
     to 50 classes, pictures of any size, whose middle square becomes 48×48 and grey; without train/ and test/, a test
     part is carved, the same every time, with copies of an image on one side. What was changed or chosen so is in `notes`.
 

@@ -52,7 +52,7 @@ def evaluate_file(
         minimum_confidence=minimum_confidence,
         provenance={
             "model": {
-                "file": str(find_model(name_or_path)),
+                "file": name_or_path if name_or_path in shipped_models() else str(find_model(name_or_path).resolve()),
                 "sha256": classifier.sha256,
                 "operating_point": point,
                 **{name: parsed(text) for name, text in classifier.metadata.items()},

@@ -133,7 +133,7 @@ class Annotations:
 
     def new_path(self, source: str, suffix: str) -> Path:
         """A file in the folder, named as the source; numbered where two sources share a name."""
-        stem = Path(source).stem.encode(errors="replace").decode()[:200]
+        stem = Path(source).stem.encode(errors="replace")[:200].decode(errors="ignore")  # names have so many bytes
         path, number = self.target / f"{stem}{suffix}", 2
         while path in self.written:
             path, number = self.target / f"{stem}-{number}{suffix}", number + 1

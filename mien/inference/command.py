@@ -43,8 +43,8 @@ def predict(
 ) -> int:
     """Read the expressions of the faces in photos, folders, videos or a webcam.
 
-    Exit codes: 0 where every source was read, with or without faces; 3 where some could not be read or drawn, and the
-    others were; 1 where nothing could be read or results not be written; 130 on Ctrl-C. What was written is whole.
+    Exit codes: 0 where every source was read, with or without faces; 3 where some or all could not be read or drawn; 1
+    where nothing was begun or results could not be written; 130 on Ctrl-C. What was written is whole.
 
     Args:
         sources: Files, folders, globs, a webcam's number, or - for paths on standard input (or one picture itself).

@@ -116,14 +116,21 @@ def open_source(
     """
     check_every(every)
     if source == STDIN:
-        yield from read_photo("standard input", read_stdin(stdin), every=every, animated=animated)
+        yield from read_photo(name_of(source), read_stdin(stdin), every=every, animated=animated)
     elif is_webcam(source):
-        yield from read_video(f"webcam {source}", int(source), every=every)
+        yield from read_video(name_of(source), int(source), every=every)
     elif kind_of_file(source) == "video":
         yield from read_video(source, source, every=every)
     else:
         with opened(source) as file:
             yield from read_photo(source, file, every=every, animated=animated)
+
+
+def name_of(source: str) -> str:
+    """What results call a source: a file's path, "webcam 0" or "standard input"."""
+    if source == STDIN:
+        return "standard input"
+    return f"webcam {source}" if is_webcam(source) else source
 
 
 def check_every(every: int) -> None:

@@ -21,7 +21,7 @@ from mien.emotions import Images
 from mien.errors import DataError
 from mien.inference.classifier import Classifier, crop_all
 from mien.inference.faces import Box, Detector, find_detector
-from mien.inference.media import STDIN, Frame, Missing, list_sources, open_source, reason, shown
+from mien.inference.media import Frame, Missing, list_sources, name_of, open_source, reason, shown
 from mien.inference.schema import Result, begins
 from mien.inference.timeline import Follower
 from mien.machine import cores
@@ -89,7 +89,7 @@ def read_frames(
             try:
                 yield from open_source(source, every=every, animated=animated, stdin=stream)
             except DataError as error:
-                yield Result("standard input" if source == STDIN else source, error=str(error))
+                yield Result(name_of(source), error=str(error))
 
 
 def is_still(frame: Frame | Result) -> bool:

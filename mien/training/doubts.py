@@ -87,8 +87,10 @@ def out_of_fold(
     """Probabilities (n, classes) for each image of `training`, by a network that learnt from the other folds alone.
 
     Their runs lie in `folder`, and a call after an interrupt goes on there. console: where to show progress. Raises
-    RunError when the folder holds folds of another recipe, of other images or another number of them.
+    RecipeError where the recipe wants more than images and labels, RunError when the folder holds folds of another recipe,
+    of other images or another number of them.
     """
+    check_foldable(recipe)
     fold_of = deal_folds(training, folds=folds, seed=recipe.split_seed)
     claim(folder, recipe, training, folds)
     probabilities = np.empty((len(training), len(training.classes)), np.float32)
@@ -99,15 +101,27 @@ def out_of_fold(
             parted = replace(training, usage=np.where(held_out, TEST, TRAINING))
             splits = split(parted, validation_share=recipe.validation_share, seed=recipe.split_seed)
             watchers = announce(console, recipe, splits, f"fold {fold + 1} of {folds}")
-            with replacing(path) as draft:
-                np.save(draft, train_fold(recipe, splits, path.with_suffix(""), watchers=watchers))
+            try:
+                with replacing(path) as draft:
+                    np.save(draft, train_fold(recipe, splits, path.with_suffix(""), watchers=watchers))
+            finally:
+                for watcher in watchers:
+                    watcher.stop()
         probabilities[held_out] = np.load(path)
     return probabilities
 
 
-def announce(
-    console: Console | None, recipe: Recipe, splits: Splits, what: str
-) -> tuple[keras.callbacks.Callback, ...]:
+def check_foldable(recipe: Recipe) -> None:
+    """Raise RecipeError unless `recipe` learns from images and labels alone, as each fold's network does."""
+    for field, plain in (("targets", "labels"), ("curriculum", "none")):
+        if (chosen := getattr(recipe, field)) != plain:
+            raise RecipeError(
+                f"{recipe.name} has {field}={chosen}; expected a recipe that learns from labels alone to be trained once "
+                f"a fold, such as {field}={plain}"
+            )
+
+
+def announce(console: Console | None, recipe: Recipe, splits: Splits, what: str) -> tuple[ShowProgress, ...]:
     if console is None:
         return ()
     console.print(f"{what}: training {recipe.name} on {len(splits.train):,} faces", highlight=False)

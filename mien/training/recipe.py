@@ -90,7 +90,8 @@ class Recipe:
             self.check("class_weights", not self.class_weights, "false where teachers look on")
             self.check("loss", self.loss == "cross_entropy", "cross_entropy where teachers look on")
         if self.stronger_classes:
-            strongest = max(self.rotation, self.zoom, self.shift)
+            self.check("stronger_classes", all(self.stronger_names), "names of classes with commas between")
+        if self.stronger_classes and (strongest := max(self.rotation, self.zoom, self.shift)):
             self.check("stronger_factor", self.stronger_factor * strongest < 1, f"less than {1 / strongest:g}")
         if self.frozen_epochs:
             self.check("schedule", self.schedule == "plateau", "plateau where frozen_epochs part the training in two")
@@ -99,6 +100,11 @@ class Recipe:
     def check(self, field: str, holds: bool, expected: str) -> None:
         if not holds:
             raise RecipeError(f"{field} is {getattr(self, field)!r}; expected {expected}")
+
+    @property
+    def stronger_names(self) -> tuple[str, ...]:
+        """The classes to change further."""
+        return tuple(self.stronger_classes.split(",")) if self.stronger_classes else ()
 
     def override(self, *assignments: str) -> "Recipe":
         """The recipe with "field=value" texts applied, as a person types them."""

@@ -66,6 +66,8 @@ def start_run(
         raise RecipeError(f"targets is {recipe.targets!r}, but none were given; expected {WHENCE[recipe.targets]}")
     if recipe.curriculum == "votes" and not votes:
         raise RecipeError(f"curriculum is 'votes', but none were given; expected {WHENCE['votes']}")
+    if votes and "votes" not in (recipe.targets, recipe.curriculum):
+        raise RecipeError(f"votes came for {recipe.name}; expected them with targets=votes or curriculum=votes alone")
     source = name_source(data)
     dataset = open_data(source, skip_bad=skip_bad, track=track)
     check_classes(recipe, dataset.classes)
@@ -77,6 +79,8 @@ def start_run(
         class_weights(targets_of(splits.train), classes=dataset.classes)
     if recipe.weights != "none":
         build_network(recipe.model, classes=len(dataset.classes), weights=recipe.weights)
+    if votes:
+        load_votes(votes, splits.train, fer2013_csv=find_csv(source), partial=True)
     path = out or new_run_path(Path("runs"), recipe)
     said = {"skipped": list(dataset.skipped), "notes": list(dataset.notes)}
     facts = {"data": source, "skip_bad": skip_bad, **said, **splits.to_dict()}
@@ -92,8 +96,11 @@ def start_run(
 
 def check_classes(recipe: Recipe, classes: tuple[str, ...]) -> None:
     """Raise RecipeError where `recipe` names a class that the images do not have."""
-    for field, names in (("oversample", [recipe.oversample]), ("stronger_classes", recipe.stronger_classes.split(","))):
-        for name in filter(None, names):
+    for field, names in (
+        ("oversample", filter(None, [recipe.oversample])),
+        ("stronger_classes", recipe.stronger_names),
+    ):
+        for name in names:
             if name not in classes:
                 raise RecipeError(
                     f"{field} names {name!r}; expected a class of these images ({', '.join(classes)}): "
@@ -117,14 +124,16 @@ def resume_run(
     if run.finished:
         raise RunError(f"{path} is finished after {len(run.history())} epochs; train a new run to go on learning")
     watching = choose_trackers(path, shown_in)
-    return train_aloud(run, split_of(run, data=data, track=track), watching, console)
+    return train_aloud(run, split_of(run, data=data, track=track), watching, console, data=data)
 
 
 def choose_trackers(path: Path, shown_in: str | None) -> tuple[Tracker, ...]:
     """The trackers that `shown_in` names; where it is None, those that have shown the run at `path` before."""
-    if shown_in is None:
-        return () if (path / ENSEMBLE).exists() else trackers_of(Run.open(path))
-    return trackers(shown_in)
+    if (path / ENSEMBLE).exists():
+        if shown_in:
+            raise RunError(f"{path} is an ensemble, which no tracker shows; expected a run with --track {shown_in}")
+        return ()
+    return trackers_of(Run.open(path)) if shown_in is None else trackers(shown_in)
 
 
 def evaluate_run(
@@ -180,8 +189,13 @@ def verify_report(report: Path, *, data: str | None = None, track: Track = untra
     return verify(claimed, found)
 
 
-def train_aloud(run: Run, splits: Splits, watching: tuple[Tracker, ...], console: Console) -> Run:
-    """Train with a progress bar, shown in trackers; an interrupt says what is kept and how to go on."""
+def train_aloud(
+    run: Run, splits: Splits, watching: tuple[Tracker, ...], console: Console, *, data: str | None = None
+) -> Run:
+    """Train with a progress bar, shown in trackers; an interrupt says what is kept and how to go on.
+
+    data: where the run's images are now, if they were moved.
+    """
     recipe = run.recipe
     check_data(splits, run)
     describe_start(run, splits.train, console)
@@ -192,8 +206,8 @@ def train_aloud(run: Run, splits: Splits, watching: tuple[Tracker, ...], console
                 recipe,
                 splits,
                 run,
-                difficulties=find_difficulties(run, splits.train, console),
-                soft_targets=find_soft_targets(run, splits.train, console),
+                difficulties=find_difficulties(run, splits.train, console, data=data),
+                soft_targets=find_soft_targets(run, splits.train, console, data=data),
                 teachers=find_tutors(run),
                 watchers=(progress, *watchers),
             )
@@ -206,24 +220,24 @@ def train_aloud(run: Run, splits: Splits, watching: tuple[Tracker, ...], console
         progress.stop()
 
 
-def find_difficulties(run: Run, train_part: Dataset, console: Console) -> Difficulties | None:
+def find_difficulties(run: Run, train_part: Dataset, console: Console, *, data: str | None) -> Difficulties | None:
     """How hard each training image is: to a short pilot that did not learn from it, whose runs lie in the run's folder,
     or by how little annotators agreed on it; where they have not seen it, it is as hard as can be.
     """
     if run.recipe.curriculum == "none":
         return None
     if run.recipe.curriculum == "votes":
-        return 1.0 - votes_of(run, train_part).agreement(train_part.classes).astype(np.float64)
+        return 1.0 - votes_of(run, train_part, data=data).agreement(train_part.classes).astype(np.float64)
     console.print("sorting faces by difficulty with a short pilot")
     pilot = Recipe(name="pilot", model="compact", epochs=PILOT_EPOCHS, class_weights=False, seed=run.recipe.seed)
     folds = out_of_fold(pilot, train_part, folder=run.path / "pilot", folds=PILOT_FOLDS, console=console)
     return pilot_difficulties(train_part.labels, folds)
 
 
-def find_soft_targets(run: Run, train_part: Dataset, console: Console) -> Probabilities | None:
+def find_soft_targets(run: Run, train_part: Dataset, console: Console, *, data: str | None) -> Probabilities | None:
     """For the run's training images: the shares of the classes among votes, or what teachers say out of fold."""
     if run.recipe.targets == "votes":
-        return votes_of(run, train_part).soft_targets(train_part.classes)
+        return votes_of(run, train_part, data=data).soft_targets(train_part.classes)
     if run.recipe.targets == "teacher":
         return Teachers.from_dict(run.split["teachers"], run.path).teach(train_part, console=console)
     return None
@@ -242,9 +256,9 @@ def find_tutors(run: Run) -> tuple[Teacher, ...]:
     return tutors.open(precision=run.recipe.precision)
 
 
-def votes_of(run: Run, train_part: Dataset) -> Votes:
+def votes_of(run: Run, train_part: Dataset, *, data: str | None) -> Votes:
     path = Path(run.split["votes"])
-    found = load_votes(path, train_part, fer2013_csv=find_csv(run.split["data"]), partial=True)
+    found = load_votes(path, train_part, fer2013_csv=find_csv(data or run.split["data"]), partial=True)
     now = hash_of(path)
     began_with = run.split.get("votes_sha256", now)
     if now != began_with:
@@ -288,11 +302,18 @@ def calibrate_run(
 
 
 def find_label_doubts(
-    recipe: Recipe, *, data: str | None, skip_bad: bool = False, out: Path, folds: int = 5, track: Track = untracked
+    recipe: Recipe,
+    *,
+    data: str | None,
+    skip_bad: bool = False,
+    out: Path,
+    folds: int = 5,
+    console: Console,
+    track: Track = untracked,
 ) -> tuple[Doubt, ...]:
     """The training labels that out-of-fold predictions doubt; writes doubts.json and doubts.html into `out`."""
     training = open_data(data, skip_bad=skip_bad, track=track).training
-    doubts = find_doubts(training, out_of_fold(recipe, training, folder=out, folds=folds))
+    doubts = find_doubts(training, out_of_fold(recipe, training, folder=out, folds=folds, console=console))
     write_json(out / "doubts.json", [asdict(doubt) for doubt in doubts])
     write_text(out / "doubts.html", doubts_page(doubts, training))
     return doubts

@@ -11,7 +11,7 @@ from mien.data.dataset import Dataset
 from mien.emotions import Probabilities
 from mien.errors import RecipeError
 from mien.files import seen_from
-from mien.training.doubts import out_of_fold
+from mien.training.doubts import check_foldable, out_of_fold
 from mien.training.recipe import Recipe
 
 
@@ -34,6 +34,8 @@ class Teachers:
         names = [folder_of(recipe) for recipe in self.recipes]
         if twice := [name for name in names if names.count(name) > 1]:
             raise RecipeError(f"two teachers are {twice[0]}; expected each to have another seed or name")
+        for recipe in self.recipes:
+            check_foldable(recipe)
 
     def to_dict(self, student: Path) -> dict[str, Any]:
         """Plain JSON values for the student's run, which `from_dict` reads back."""

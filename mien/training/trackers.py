@@ -257,10 +257,15 @@ def tracking(run: Run, trackers: tuple[Tracker, ...]) -> Iterator[tuple["TrackEp
         watchers = tuple(TrackEpochs(tracker, run) for tracker in trackers)
         for watcher in watchers:
             watcher.start()
-            stack.callback(watcher.tracker.finish)
+            stack.callback(end, watcher.tracker)
         yield watchers
         for watcher in watchers:
             watcher.finish()
+
+
+def end(tracker: Tracker) -> None:
+    with forgiving(tracker, "the end"):
+        tracker.finish()
 
 
 def track_report(run: Run, report: Report, trackers: tuple[Tracker, ...]) -> None:
@@ -335,19 +340,8 @@ def write_mark(run: Run, tracker: Tracker, mark: Mark) -> None:
 
 
 def choices_of(run: Run) -> dict[str, bool | int | float | str]:
-    """The run's recipe, flat: {"epochs": 50, "augmentation.zoom": 0.1}."""
-    return flatten(run.recipe.to_dict())
-
-
-def flatten(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Nested values side by side, their names joined by dots; what is neither number nor text becomes text."""
-    flat: dict[str, bool | int | float | str] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, prefix=f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value if isinstance(value, bool | int | float | str) else str(value)
-    return flat
+    """The run's recipe: {"epochs": 50, "zoom": 0.1, …}."""
+    return run.recipe.to_dict()
 
 
 def figures_of(report: Report) -> dict[str, float]:

@@ -289,10 +289,9 @@ def stronger_rows(recipe: Recipe, dataset: Dataset) -> np.ndarray | None:
     """Which images are of the classes to change further; None where the recipe names none."""
     if not recipe.stronger_classes:
         return None
-    names = recipe.stronger_classes.split(",")
-    if unknown := [name for name in names if name not in dataset.classes]:
+    if unknown := [name for name in recipe.stronger_names if name not in dataset.classes]:
         raise RecipeError(f"stronger_classes names {unknown[0]!r}; expected some of {', '.join(dataset.classes)}")
-    chosen: np.ndarray = np.isin(np.array(dataset.classes)[dataset.labels], names)
+    chosen: np.ndarray = np.isin(np.array(dataset.classes)[dataset.labels], recipe.stronger_names)
     return chosen
 
 

@@ -83,6 +83,9 @@ def test_any_box_may_be_drawn_on_any_picture(found, shape):
 def test_photos_become_files_in_a_folder(tmp_path):
     target = tmp_path / "new" / "folder"
     with open_annotations(target) as annotations:
+        annotations.add(photo(f"in/{'脸' * 83}.jpg"))
+        (long,) = target.iterdir()
+        long.rename(tmp_path / long.name)
         for name in ("in/a.jpg", "in/b.png", "other/a.jpg", "standard input"):
             annotations.add(photo(name))
         annotations.add(Result("bad.jpg", error="bad.jpg is empty"))

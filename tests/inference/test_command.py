@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from mien.cli import main, read_astronaut
+from mien.inference.media import shown
 
 os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"  # as mien sets it; FFmpeg asks once, and `clip` comes first here
 LIGHT = ("keras", "tensorflow", "jax", "torch", "sklearn", "scipy", "matplotlib", "jinja2", "kagglehub")
@@ -307,6 +308,7 @@ def test_a_bad_source_is_one_line_and_the_others_go_on(predict, make, answer):
     assert code == 3
     assert (good["source"], len(good["faces"]), good["error"]) == ("good.png", 1, None)
     assert (failed["faces"], failed["frame"], failed["width"]) == ([], None, None)
+    assert shown(failed["source"]) in failed["error"]
     assert answer in failed["error"]
     assert "; " in failed["error"]  # what was expected
     assert err == f"error: {failed['error']}\n"

@@ -29,9 +29,16 @@ def test_a_model_is_light_and_its_card_says_what_it_is(name):
     assert card["bytes"] == path.stat().st_size
     assert (card["name"], card["path"]) == (name, path.name)
     assert load(name).metadata["licence"] == card["licence"] == "MIT"
-    recipes = [card["recipe"], *(one["recipe"] for one in card["hashes"].get("teachers", {}).values())]
+    recipes = list(recipes_of({"recipe": card["recipe"], **card["hashes"]}))
     assert all(recipe["targets"] in ("labels", "teacher", "teacher_views") for recipe in recipes)  # no extra annotation
     assert all(recipe["curriculum"] != "votes" for recipe in recipes)
+
+
+def recipes_of(model):
+    """Its own, its teachers', their teachers', …"""
+    yield model["recipe"]
+    for teacher in model.get("teachers", {}).values():
+        yield from recipes_of(teacher)
 
 
 @pytest.mark.fer2013

@@ -9,6 +9,7 @@ from mien.data.dataset import Dataset, image_hashes
 from mien.errors import DataError, RecipeError, RunError
 from mien.training.doubts import deal_folds, find_doubts, out_of_fold, train_and_predict
 from mien.training.runs import Run
+from mien.training.teachers import Teachers
 
 CLASSES = ("happy", "sad", "angry")
 
@@ -110,6 +111,16 @@ def test_folds_that_cannot_be_are_refused():
         deal_folds(distinct([0] * 10), folds=1, seed=0)
     with pytest.raises(DataError, match="3 images cannot fill 5 folds"):
         deal_folds(distinct([0] * 3), folds=5, seed=0)
+
+
+@pytest.mark.parametrize("choice", ["targets=votes", "curriculum=pilot"])
+def test_what_learns_from_more_than_labels_is_not_trained_in_folds(small, tmp_path, choice):
+    recipe = small.override(choice)
+    with pytest.raises(RecipeError, match=f"small has {choice}; expected a recipe that learns from labels alone"):
+        out_of_fold(recipe, distinct([0] * 10), folder=tmp_path / "folds")
+    with pytest.raises(RecipeError, match=f"small has {choice}"):
+        Teachers((recipe,))
+    assert not (tmp_path / "folds").exists()
 
 
 def judge(images):

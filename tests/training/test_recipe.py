@@ -92,6 +92,15 @@ def test_a_wrong_field_or_value_answers_with_the_right_ones(assignment, answer):
 def test_changes_cannot_be_made_stronger_than_a_whole():
     with pytest.raises(RecipeError, match="stronger_factor is 15.0; expected less than 10"):
         find_recipe("stronger_classes").override("stronger_factor=15")
+    unchanged = find_recipe("stronger_classes").override("rotation=0", "zoom=0", "shift=0")
+    assert unchanged.stronger_names == ("fearful", "sad")
+
+
+def test_a_class_without_a_name_is_refused():
+    with pytest.raises(
+        RecipeError, match="stronger_classes is 'fearful,'; expected names of classes with commas between"
+    ):
+        find_recipe("stronger_classes").override("stronger_classes=fearful,")
 
 
 def test_a_class_may_be_called_by_a_number():

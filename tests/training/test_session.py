@@ -106,7 +106,9 @@ def test_an_ensemble_is_judged_as_a_run_is(tmp_path, console, drawn):
     runs = [start(tmp_path / str(seed), console, recipe=replace(RECIPE, seed=seed)) for seed in (1, 2)]
     session.build_ensemble(tuple(run.path for run in runs), out=tmp_path / "both")
     report = session.evaluate_run(tmp_path / "both", views="mirror")
-    session.save_report(tmp_path / "both", report, shown_in=())
+    session.save_report(tmp_path / "both", report, shown_in=session.choose_trackers(tmp_path / "both", None))
+    with pytest.raises(RunError, match="both is an ensemble, which no tracker shows; expected a run"):
+        session.choose_trackers(tmp_path / "both", "mlflow")
     assert report.model == "ensemble of 2"
     assert report.provenance["evaluation"]["test_time_augmentation"].startswith("the image and its mirror image")
     assert [recipe["seed"] for recipe in report.provenance["recipe"]["ensemble"]] == [1, 2]
@@ -367,7 +369,17 @@ def test_votes_that_have_changed_are_refused(tmp_path, console, monkeypatch, dra
     votes.write_text("\n".join([",".join(("path", *ANSWERS)), *rows]))
     monkeypatch.setattr(session, "train", lambda recipe, splits, run, **given: run)
     run = start(tmp_path / "run", console, recipe=replace(RECIPE, targets="votes"), votes=votes)
-    session.find_soft_targets(run, split_of(run).train, console)
+    session.find_soft_targets(run, split_of(run).train, console, data=None)
     votes.write_text(votes.read_text().replace("9,1", "8,2"))
     with pytest.raises(RunError, match="votes.csv hashes to .* began with .* put back the votes"):
-        session.find_soft_targets(run, split_of(run).train, console)
+        session.find_soft_targets(run, split_of(run).train, console, data=None)
+
+
+@pytest.mark.usefixtures("few_faces")
+@pytest.mark.parametrize(
+    ("targets", "fault"), [("votes", "nobody.csv"), ("labels", "votes came for small; expected them")]
+)
+def test_votes_that_cannot_be_used_leave_no_folder(tmp_path, console, targets, fault):
+    with pytest.raises((DataError, RecipeError), match=fault):
+        start(tmp_path / "run", console, recipe=replace(RECIPE, targets=targets), votes=tmp_path / "nobody.csv")
+    assert not (tmp_path / "run").exists()

@@ -24,7 +24,6 @@ from mien.training.trackers import (
     Mark,
     TrackEpochs,
     Tracker,
-    flatten,
     read_marks,
     track_report,
     trackers,
@@ -312,6 +311,15 @@ def test_a_tracker_out_of_reach_costs_no_training_and_hears_of_all_epochs_later(
     assert watcher.tracker.shown == [1, 2, 3]
 
 
+def test_a_tracker_that_fails_in_the_end_costs_no_training(run):
+    class Gone(Faint):
+        def finish(self):
+            raise ConnectionError("no route")
+
+    with pytest.warns(UserWarning, match="faint was not told of the end: no route"), tracking(run, (Gone(),)):
+        pass
+
+
 def test_a_tracker_that_cannot_start_is_one_line(run):
     class Absent(Faint):
         def start(self, run, identity):
@@ -370,16 +378,6 @@ def test_a_missing_package_names_its_cure(name, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=r"pip install 'mien\[track\]'"):
         trackers(name)
-
-
-def test_a_recipe_is_flat():
-    assert flatten({"epochs": 3, "augment": {"zoom": 0.1, "per": {"sad": 2}}, "shape": (1, 2), "none": None}) == {
-        "epochs": 3,
-        "augment.zoom": 0.1,
-        "augment.per.sad": 2,
-        "shape": "(1, 2)",
-        "none": "None",
-    }
 
 
 def test_a_picture_of_any_depth_is_shown(run, tmp_path):
