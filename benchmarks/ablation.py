@@ -6,7 +6,7 @@ Run: python benchmarks/ablation.py --data DIR                      every idea on
      python benchmarks/ablation.py --data DIR --setting levers     what the tiny recipe loses without each of its choices
      python benchmarks/ablation.py --data DIR --setting full baseline improved --seeds 42      as the recipes say
 
-An idea is a recipe's name, with any of its choices changed behind it: "tiny mixup=0". Recipes that learn from votes want
+An idea is a recipe's name, with any of its choices changed behind it: "tiny mixup=0.1". Recipes that learn from votes want
 --votes FILE.
 
 Finished rows are skipped and a stopped training goes on where it was, so the same command may be given again. Runs lie
@@ -57,8 +57,8 @@ IDEAS = (
 )
 LEVERS = (
     "tiny",
-    "tiny mixup=0",
-    "tiny erasing=0",
+    "tiny mixup=0.1",
+    "tiny erasing=0.1",
     "tiny one_warp=false",
     "tiny label_smoothing=0",
     "tiny optimizer=sgd learning_rate=0.1 weight_decay=5e-3",

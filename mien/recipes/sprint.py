@@ -16,8 +16,6 @@ def recipe() -> Recipe:
     return replace(
         tiny.recipe(),
         name="sprint",
-        erasing=0.0,
-        mixup=0.0,
         warmup_epochs=1,
         epochs=8,
     )
