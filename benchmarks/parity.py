@@ -3,6 +3,7 @@
 python benchmarks/parity.py RUN … --data DIR            writes their rows of results/parity.csv
 """
 
+import tempfile
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,11 +43,12 @@ def compare(run: Run, data: str | None) -> Iterator[dict[str, object]]:
     trained = load_trained(run)
     keras_says = trained.predict(test.images)
     yield describe(run, "keras", keras_says, keras_says, test.labels, run.model_path)
-    for export in export_run(run.path, data=data):
-        if export.refused is None:
-            classifier = load(export.path)
-            said = np.concatenate([classifier.run(images) for images in np.array_split(test.images, 64)])
-            yield describe(run, export.precision, said, keras_says, test.labels, export.path)
+    with tempfile.TemporaryDirectory() as folder:  # the run's own files may have been exported otherwise
+        for export in export_run(run.path, out=Path(folder), data=data):
+            if export.refused is None:
+                classifier = load(export.path)
+                said = np.concatenate([classifier.run(images) for images in np.array_split(test.images, 64)])
+                yield describe(run, export.precision, said, keras_says, test.labels, export.path)
 
 
 def describe(run: Run, what: str, said, keras_says, labels, path: Path) -> dict[str, object]:

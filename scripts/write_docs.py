@@ -1,6 +1,7 @@
-"""Write the generated pages of docs/; with --check, say which are out of date instead."""
+"""Write the generated pages of docs/, and a table of README.md; with --check, say which are out of date instead."""
 
 import csv
+import json
 import os
 import sys
 from pathlib import Path
@@ -9,10 +10,11 @@ from statistics import fmean
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from mien.cli import app
+from mien.inference.classifier import WEIGHTS, shipped_models
 from mien.recipes import RECIPES
 
-DOCS = Path(__file__).parents[1] / "docs"
-RESULTS = DOCS.parent / "benchmarks" / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def cli_page() -> str:
@@ -223,15 +225,48 @@ def measured_on(rows: list[dict[str, str]]) -> list[str]:
     return [f"Measured on: {'; '.join(sorted(found))}."] if found else []
 
 
-PAGES = {"cli.md": cli_page, "recipes.md": recipes_page, "results.md": results_page}
+def readme() -> str:
+    """README.md as it is, with the table of the models that come with mien between its two marks."""
+    above, begin, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition("<!-- models, by make docs -->\n")
+    _, end, below = rest.partition("<!-- end -->\n")
+    return "".join([above, begin, *(f"{line}\n" for line in models_table()), end, below])
+
+
+def models_table() -> list[str]:
+    """The shipped models' figures on all 7,178 test images."""
+    found = {
+        (row["model"], row["views"], row["without_duplicates"]): row
+        for row in read_rows("shipped.csv")
+        if (row["protocol"], row["operating_point"]) == ("kaggle", "accuracy")
+    }
+    lines = [
+        "| model | file | accuracy | over ten views | without copies | macro-F1 | calibration error |",
+        "|---" * 7 + "|",
+    ]
+    for name in shipped_models():
+        size = json.loads((WEIGHTS / f"{name}.json").read_text(encoding="utf-8"))["bytes"] / 1e6
+        one, ten, unseen = (found[name, *key] for key in (("single", "False"), ("warps", "False"), ("single", "True")))
+        accuracies = " | ".join(f"{float(row['accuracy']):.1%}" for row in (one, ten, unseen))
+        lines.append(
+            f"| {name} | {size:.1f} MB | {accuracies} | {float(one['macro_f1']):.3f} | {float(one['ece']):.1%} |"
+        )
+    return lines
+
+
+PAGES = {
+    ROOT / "README.md": readme,
+    ROOT / "docs" / "cli.md": cli_page,
+    ROOT / "docs" / "recipes.md": recipes_page,
+    ROOT / "docs" / "results.md": results_page,
+}
 
 
 def main() -> None:
-    stale = [name for name, page in PAGES.items() if not is_current(DOCS / name, page())]
+    stale = [path for path, page in PAGES.items() if not is_current(path, page())]
     if "--check" in sys.argv[1:]:
-        sys.exit(f"out of date: {', '.join(stale)}; run: make docs" if stale else 0)
-    for name in stale:
-        (DOCS / name).write_text(PAGES[name](), encoding="utf-8")
+        sys.exit(f"out of date: {', '.join(path.name for path in stale)}; run: make docs" if stale else 0)
+    for path in stale:
+        path.write_text(PAGES[path](), encoding="utf-8")
 
 
 def is_current(path: Path, text: str) -> bool:
