@@ -246,9 +246,9 @@ def models_table() -> list[str]:
     for name in shipped_models():
         size = json.loads((WEIGHTS / f"{name}.json").read_text(encoding="utf-8"))["bytes"] / 1e6
         one, ten, unseen = (found[name, *key] for key in (("single", "False"), ("warps", "False"), ("single", "True")))
-        accuracies = " | ".join(f"{float(row['accuracy']):.1%}" for row in (one, ten, unseen))
+        accuracies = " | ".join(f"{100 * float(row['accuracy']):.2f} %" for row in (one, ten, unseen))
         lines.append(
-            f"| {name} | {size:.1f} MB | {accuracies} | {float(one['macro_f1']):.3f} | {float(one['ece']):.1%} |"
+            f"| {name} | {size:.1f} MB | {accuracies} | {float(one['macro_f1']):.3f} | {100 * float(one['ece']):.1f} % |"
         )
     return lines
 
