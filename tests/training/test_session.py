@@ -247,7 +247,8 @@ def test_a_curriculum_knows_what_is_easy(tmp_path, console, monkeypatch, drawn, 
     agreed = {name: row % 7 for row, name in enumerate(drawn.names.tolist())}
     rows = [f"{name},{4 + n},{6 - n}{',0' * 8}" for name, n in agreed.items()]
     votes.write_text("\n".join([",".join(("path", *ANSWERS)), *rows]))
-    start(tmp_path / "run", console, recipe=replace(RECIPE, curriculum=curriculum), votes=votes)
+    given = {"votes": votes} if curriculum == "votes" else {}
+    start(tmp_path / "run", console, recipe=replace(RECIPE, curriculum=curriculum), **given)
     names, difficulties = seen["splits"].train.names.tolist(), seen["difficulties"]
     assert difficulties.shape == (len(names),)
     if curriculum == "votes":
