@@ -54,15 +54,11 @@ class Training:
     def has_begun(self) -> bool:
         return (self.path / "recipe.json").exists()
 
-    @property
-    def teachers(self) -> Tutors:
-        return Tutors(tuple(map(shipped_in, BASES)))
-
     def check(self) -> None:
         """Raise RunError unless what has begun is what is planned."""
         run = Run.open(self.path)
         run.require(self.recipe)
-        if run.split["teachers"] != self.teachers.to_dict(self.path):
+        if run.split["teachers"] != teachers().to_dict(self.path):
             raise RunError(f"{self.path} began with other teachers, or with what they were before; move it away")
 
     @property
@@ -84,6 +80,10 @@ def plan() -> tuple[Training, ...]:
         Training("base-plain-42", base.override(*shown, *longer, *plain, "name=base_plain")),
         Training("tiny-taught-42", tiny.override(*shown, "name=tiny_taught")),
     )
+
+
+def teachers() -> Tutors:
+    return Tutors(tuple(map(shipped_in, BASES)))
 
 
 def shipped_in(commit: str) -> Path:
@@ -127,7 +127,7 @@ def go_on(training: Training, *, data: str | None, console: Console) -> None:
         training.check()
         resume_run(training.path, data=data, console=console)
     else:
-        start_run(training.recipe, data=data, out=training.path, teachers=training.teachers, console=console)
+        start_run(training.recipe, data=data, out=training.path, teachers=teachers(), console=console)
 
 
 def show(trainings: tuple[Training, ...]) -> None:

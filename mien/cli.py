@@ -268,7 +268,7 @@ def distill(
         raise RecipeError(
             f"{other} is neither a run nor an ONNX file, but {trained[0]} is; expected such alone, or recipes alone"
         )
-    if trained and (teachers_in or folds):
+    if trained and (teachers_in or folds is not None):
         raise RecipeError("--teachers-in or --folds came, but teachers are trained; expected them with recipes alone")
     run = start_run(
         chosen(student, "targets=teacher_views" if trained else "targets=teacher"),
@@ -276,7 +276,7 @@ def distill(
         out=out,
         teachers=Tutors(trained)
         if trained
-        else Teachers(tuple(map(chosen, teachers)), folds=folds or 4, folder=teachers_in),
+        else Teachers(tuple(map(chosen, teachers)), folds=4 if folds is None else folds, folder=teachers_in),
         console=err,
         track=track,
     )

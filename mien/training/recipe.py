@@ -89,8 +89,7 @@ class Recipe:
         if self.targets == "teacher_views":  # what teachers say would weigh otherwise than what labels do
             self.check("class_weights", not self.class_weights, "false where teachers look on")
             self.check("loss", self.loss == "cross_entropy", "cross_entropy where teachers look on")
-        if self.stronger_classes:
-            self.check("stronger_classes", all(self.stronger_names), "names of classes with commas between")
+        self.check("stronger_classes", all(self.stronger_names), "names of classes with commas between")
         if self.stronger_classes and (strongest := max(self.rotation, self.zoom, self.shift)):
             self.check("stronger_factor", self.stronger_factor * strongest < 1, f"less than {1 / strongest:g}")
         if self.frozen_epochs:

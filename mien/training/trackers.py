@@ -75,7 +75,7 @@ class TensorBoard(Tracker):
         self.run = run
         self.writer = self.open_writer(str(run.path / self.name))
         if identity is None:
-            self.write(self.hparams_pb(choices_of(run)), step=0)
+            self.write(self.hparams_pb(run.recipe.to_dict()), step=0)
         return self.name
 
     def log_epoch(self, row: Row) -> None:
@@ -127,7 +127,7 @@ class WeightsAndBiases(Tracker):
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=identity,
             name=run.path.name,
-            config=choices_of(run),
+            config=run.recipe.to_dict(),
             dir=run.path,
             mode=self.choose_mode(),
             resume="allow",
@@ -196,7 +196,7 @@ class MLflow(Tracker):
         experiment = known.experiment_id if known else self.client.create_experiment(PROJECT, artifacts)
         created: str = self.client.create_run(experiment, run_name=self.run.path.name).info.run_id
         self.client.log_batch(
-            created, params=[self.param(name, str(value)) for name, value in choices_of(self.run).items()]
+            created, params=[self.param(name, str(value)) for name, value in self.run.recipe.to_dict().items()]
         )
         return created
 
@@ -337,11 +337,6 @@ def read_marks(run: Run) -> dict[str, Mark]:
 def write_mark(run: Run, tracker: Tracker, mark: Mark) -> None:
     marks = {**read_marks(run), tracker.name: mark}
     write_json(run.path / "tracking.json", {name: asdict(one) for name, one in marks.items()})
-
-
-def choices_of(run: Run) -> dict[str, bool | int | float | str]:
-    """The run's recipe: {"epochs": 50, "zoom": 0.1, …}."""
-    return run.recipe.to_dict()
 
 
 def figures_of(report: Report) -> dict[str, float]:
