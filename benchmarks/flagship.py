@@ -74,11 +74,12 @@ def plan() -> tuple[Training, ...]:
     """
     base, tiny = (find_recipe(name).override("precision=mixed_bfloat16") for name in ("base", "tiny"))
     shown = ("targets=teacher_views", "teacher_share=0.8", "label_smoothing=0")
-    longer = ("weight_decay=0.02", "learning_rate=0.015", "epochs=40", "oversample=disgusted", "oversample_to=1300")
+    longer = ("weight_decay=0.02", "learning_rate=0.015", "epochs=36", "oversample=disgusted", "oversample_to=1300")
     plain = ("mixup=0", "erasing=0", "zoom=0.12", "shift=0.08")
     return (
         Training("base-plain-42", base.override(*shown, *longer, *plain, "name=base_plain")),
         Training("tiny-taught-42", tiny.override(*shown, "name=tiny_taught")),
+        Training("tiny-fuller-42", tiny.override(*shown, "validation_share=0.05", "epochs=90", "name=tiny_fuller")),
     )
 
 

@@ -87,7 +87,7 @@ def start_run(
     if votes:
         facts |= {"votes": str(votes.resolve()), "votes_sha256": hash_of(votes)}
     if isinstance(teachers, Tutors):
-        teachers.check(facts)
+        teachers.check(dataset, splits)
     if teachers:
         facts["teachers"] = teachers.to_dict(path)
     run = Run.create(path, recipe, split=facts)

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from mien.data.dataset import Dataset
+from mien.data.splits import Splits, find_leaks, split
 from mien.emotions import Probabilities
 from mien.errors import RecipeError, RunError
 from mien.files import hash_of, seen_from
@@ -46,13 +48,21 @@ class Tutors:
     def from_dict(cls, fields: dict[str, Any], student: Path) -> "Tutors":
         return cls(tuple(student / model for model in fields["models"]))
 
-    def check(self, split: dict[str, Any]) -> None:
-        """Raise RunError unless they are finished, and learned from the images of a student's `split`."""
+    def check(self, dataset: Dataset, student: Splits) -> None:
+        """Raise RunError unless they are finished, and none has learned from images that judge the student.
+
+        They may have learned from fewer images of the data set than the student is to.
+        """
         for model in self.opened:
-            if model.learned_from() != split["train"]["sha256"]:
+            if model.learned_from() == student.train.sha256:
+                continue
+            recipe = model.describe()["recipe"]
+            known = split(dataset, validation_share=recipe["validation_share"], seed=recipe["split_seed"]).train
+            if known.sha256 != model.learned_from() or len(find_leaks(known, student.validation)):
                 raise RunError(
                     f"{model.path} learned from other images than the student is to: it may know those that judge it; "
-                    "expected teachers of one split: train them with the same data, split_seed and validation_share"
+                    "expected teachers of one split: train them with the same data and split_seed, and at least the "
+                    "student's validation_share"
                 )
 
     def open(self, *, precision: str) -> tuple[Teacher, ...]:

@@ -174,6 +174,17 @@ def test_runs_that_cannot_teach_are_refused_before_there_is_a_student(tmp_path, 
 
 
 @pytest.mark.usefixtures("few_faces")
+def test_a_student_may_learn_from_images_that_its_teachers_did_not(tmp_path, console):
+    share = RECIPE.validation_share
+    teacher = start(tmp_path / "teacher", console, recipe=replace(RECIPE, epochs=1))
+    fuller = replace(STUDENT, epochs=1, validation_share=share / 2)
+    run = start(tmp_path / "student", console, recipe=fuller, teachers=Tutors((teacher.path,)))
+    assert run.split["train"]["images"] > teacher.split["train"]["images"]
+    with pytest.raises(RunError, match="it may know those that judge it"):
+        start(tmp_path / "less", console, recipe=STUDENT, teachers=Tutors((run.path,)))
+
+
+@pytest.mark.usefixtures("few_faces")
 def test_a_student_learns_what_finished_runs_see_as_it_learns(tmp_path, console, monkeypatch, stop_after):
     train, asked = session.train, []
 
