@@ -145,12 +145,6 @@ def audit(dataset: Dataset) -> Audit:
     )
 
 
-def duplicate_free_test(dataset: Dataset) -> Rows:
-    """The test rows whose pixels no training image has; a blank one that training has too is left out as well."""
-    hashes, training = image_hashes(dataset.images), dataset.usage == TRAINING
-    return np.flatnonzero(~training & ~np.isin(hashes, hashes[training]))
-
-
 def group_rows(audit: Audit, dataset: Dataset) -> Iterator[GroupRow]:
     """Every image of every group, numbered from 1 in the order of `named_groups`; an image can be in two groups."""
     for number, (kind, rows) in enumerate(audit.named_groups(), start=1):

@@ -124,18 +124,6 @@ def share_out(total: int, weights: tuple[int, ...]) -> Labels:
     return shares
 
 
-def contact_sheet(dataset: Dataset, *, columns: int = 10) -> Image.Image:
-    """A grey picture of the first `columns` images of each class, a class a row, with its name before it."""
-    gutter = 72
-    sheet = Image.new("L", (gutter + columns * SIZE, len(dataset.classes) * SIZE), 255)
-    pen = ImageDraw.Draw(sheet)
-    for row, name in enumerate(dataset.classes):
-        pen.text((4, row * SIZE + SIZE // 3), name, fill=0)
-        for column, index in enumerate(np.flatnonzero(dataset.labels == row)[:columns]):
-            sheet.paste(Image.fromarray(dataset.images[index, :, :, 0]), (gutter + column * SIZE, row * SIZE))
-    return sheet
-
-
 def draw_faces(labels: Labels, rng: np.random.Generator) -> Images:
     """Draw a face for each label, every one of another person."""
     chance = Chance(len(labels), rng)

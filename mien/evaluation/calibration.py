@@ -68,9 +68,11 @@ class Calibration:
         return from_logits(to_logits(probabilities) / self.temperature + offsets)
 
     def retarget(self, priors: PerClass) -> "Calibration":
-        """The accuracy point moved to a population with these shares of the classes, as `retarget` moves probabilities.
+        """The accuracy point moved to a population with these shares of the classes (Saerens, Latinne, Decaestecker 2002).
 
-        The balanced point stays where it is: which classes are common is what it leaves out of account.
+        p(class | image) is weighed by the new share over the old one and normalised: right where the classes look alike
+        in both populations. The balanced point stays where it is: which classes are common is what it leaves out of
+        account. Raises DataError where priors are not shares of the classes.
         """
         moved = self.accuracy + prior_shift(self.priors, priors)
         return replace(self, accuracy=tuple(moved.tolist()), priors=priors)
@@ -101,16 +103,6 @@ def fit_temperature(labels: Labels, probabilities: Probabilities) -> float:
     logits = to_logits(probabilities)
     result = minimize_scalar(lambda log: nll(labels, logits / np.exp(log)), bounds=np.log(TEMPERATURES))
     return float(np.exp(result.x))
-
-
-def retarget(probabilities: Probabilities, *, from_priors: PerClass, to_priors: PerClass) -> Probabilities:
-    """Calibrated probabilities for a population with other shares of the classes (Saerens, Latinne, Decaestecker 2002).
-
-    p(class | image) is weighed by to_priors / from_priors and normalised: right where the classes look alike in both
-    populations and only their shares differ. Raises DataError where priors are not shares of the classes.
-    """
-    check_priors(from_priors, classes=probabilities.shape[1])
-    return from_logits(to_logits(probabilities) + prior_shift(from_priors, to_priors))
 
 
 def uncertain(probabilities: Probabilities, *, minimum_confidence: float) -> Bool[np.ndarray, " n"]:

@@ -161,17 +161,6 @@ class Span:
         }
 
 
-def draw_timeline(results: Iterable[Result]) -> Iterator[Span]:
-    """The spans of each person in videos, as they end: memory holds those of persons in sight alone.
-
-    Results of photos and failures are passed over.
-    """
-    timeline = Timeline()
-    for result in results:
-        yield from timeline.add(result)
-    yield from timeline.close()
-
-
 @contextmanager
 def open_timeline(path: Path) -> Iterator["TimelineWriter"]:
     """Write the spans of results to a new file: JSON lines, or a chart where its name ends in .svg.

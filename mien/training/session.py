@@ -286,10 +286,13 @@ def build_ensemble(
 def calibrate_run(
     path: Path, *, priors: dict[str, float] | None = None, data: str | None = None, track: Track = untracked
 ) -> Calibration:
-    """Fit the calibration of the finished run or ensemble at `path` on its validation images, and write calibration.json.
+    """Fit the calibration of the finished run at `path` on its validation images, and write calibration.json.
 
-    priors: share of every class in the population to be read, where it differs from the training images'.
+    priors: share of every class in the population to be read, where it differs from the training images'. Raises
+    RunError for an ensemble.
     """
+    if (path / ENSEMBLE).exists():
+        raise RunError(f"{path} is an ensemble, whose members were calibrated when it was made; expected a run")
     judged = open_judged(path)
     classes = judged.classifier.classes
     calibration = calibrate(judged.classifier, judged.splits(data=data, track=track))

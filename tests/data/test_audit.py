@@ -17,7 +17,6 @@ from mien.data.audit import (
     audit,
     components,
     details,
-    duplicate_free_test,
     group_rows,
     match,
     write_csv,
@@ -127,13 +126,6 @@ def test_blank_images_are_listed_apart():
     assert not found.exact_groups
     assert not len(found.leaks)
     assert found.groups[2] == found.groups[3]
-
-
-def test_test_without_duplicates_has_no_image_of_training():
-    pictures = blobs(4, seed=4)
-    rows = [0, 1, 2, 2, 3, 0, 3]
-    usage = ["Training"] * 3 + ["PublicTest", "PublicTest", "PrivateTest", "PrivateTest"]
-    assert duplicate_free_test(dataset_of(pictures[rows], usage=usage)).tolist() == [4, 6]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -279,5 +271,3 @@ def test_fer2013_has_the_flaws_that_are_known(fer2013):
         "near_leaked_test_images": pytest.approx(646, abs=5),
         "blank_images": 13,
     }
-    # One more test image than the leaks is left out: it is blank, and so are eleven training images.
-    assert len(duplicate_free_test(dataset)) == 7_178 - 567 - 1

@@ -21,7 +21,6 @@ from mien.data.drawn import (
     Scene,
     Shape,
     Units,
-    contact_sheet,
     draw_brow,
     draw_dataset,
     draw_face,
@@ -221,18 +220,3 @@ def test_an_action_unit_does_what_its_name_says(
     people: People, measure: Callable[[People, Units], Any], unit: str, sign: int
 ) -> None:
     assert (sign * (measure(people, only(unit)) - measure(people, only())) > 0.005).all()
-
-
-def test_contact_sheet_has_a_row_a_class(drawn: Dataset) -> None:
-    sheet = np.asarray(contact_sheet(drawn, columns=20))
-    assert sheet.shape[0] == 7 * 48
-    left = sheet.shape[1] - 20 * 48
-    happy = drawn.images[drawn.labels == EMOTIONS.index("happy")]
-    assert np.array_equal(sheet[3 * 48 : 4 * 48, left + 48 : left + 96], happy[1, :, :, 0])
-
-
-def test_contact_sheet_leaves_missing_faces_white() -> None:
-    few = draw_dataset(training=14, test=14)
-    sheet = np.asarray(contact_sheet(few, columns=5))
-    assert (sheet[:, -48:] == 255).all()
-    assert (sheet[:, :-240].min(axis=1).reshape(7, 48).min(axis=1) < 128).all()  # each row has its name

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,12 +15,12 @@ from mien.evaluation.calibration import (
     fit_calibration,
     fit_temperature,
     fit_threshold,
-    retarget,
     uncertain,
 )
 
 EVEN = (1 / 3, 1 / 3, 1 / 3)
 SKEWED = (0.75, 0.2, 0.05)
+NOWHERE = (0.0, 0.0, 0.0)
 MEANS = (0.0, 1.5, 3.0)  # of three classes that are seen as one normal number each
 
 
@@ -112,16 +113,13 @@ def test_certain_and_wrong_stays_finite():
 @pytest.mark.parametrize("priors", [SKEWED, (0.1, 0.2, 0.7), (0.5, 0.5, 0.0)])
 def test_retarget_equals_bayes_for_gaussians_in_another_population(priors):
     _, seen = see(200, priors=EVEN)
-    moved = retarget(judge(seen, priors=EVEN), from_priors=EVEN, to_priors=priors)
-    np.testing.assert_allclose(moved, judge(seen, priors=priors), atol=1e-5)
+    moved = Calibration(1.0, NOWHERE, NOWHERE, EVEN).retarget(priors)
+    np.testing.assert_allclose(moved.apply(judge(seen, priors=EVEN)), judge(seen, priors=priors), atol=1e-5)
 
 
-def test_a_retargeted_calibration_gives_retargeted_probabilities():
+def test_only_the_accuracy_point_is_retargeted_and_there_is_a_way_back():
     calibration = Calibration(2.0, (0.1, 0.0, -0.1), (0.0, 0.5, 1.0), SKEWED)
-    probabilities = judge(see(100, priors=EVEN)[1], priors=EVEN)
     moved = calibration.retarget(EVEN)
-    expected = retarget(calibration.apply(probabilities), from_priors=SKEWED, to_priors=EVEN)
-    np.testing.assert_allclose(moved.apply(probabilities), expected, atol=1e-5)
     assert (moved.priors, moved.balanced) == (EVEN, calibration.balanced)
     back = moved.retarget(SKEWED)
     np.testing.assert_allclose(back.accuracy, calibration.accuracy, atol=1e-12)
@@ -139,10 +137,9 @@ def test_a_retargeted_calibration_gives_retargeted_probabilities():
 def test_bad_priors_are_refused_wherever_they_come_in(priors, message):
     labels, seen = see(20, priors=EVEN)
     probabilities = judge(seen, priors=EVEN)
-    calibration = Calibration(1.0, (0.0,) * 3, (0.0,) * 3, EVEN)
+    calibration = Calibration(1.0, NOWHERE, NOWHERE, EVEN)
     for use in (
-        lambda: retarget(probabilities, from_priors=priors, to_priors=EVEN),
-        lambda: retarget(probabilities, from_priors=EVEN, to_priors=priors),
+        lambda: replace(calibration, priors=priors).retarget(EVEN),
         lambda: calibration.retarget(priors),
         lambda: fit_calibration(labels, probabilities, priors=priors),
     ):
@@ -155,7 +152,7 @@ def test_a_class_that_was_never_trained_on_cannot_be_weighed_up():
     with pytest.raises(DataError, match="above 0"):
         fit_calibration(labels, judge(seen, priors=EVEN), priors=(0.5, 0.5, 0.0))
     with pytest.raises(DataError, match="above 0"):
-        retarget(judge(seen, priors=EVEN), from_priors=(0.5, 0.5, 0.0), to_priors=EVEN)
+        Calibration(1.0, NOWHERE, NOWHERE, (0.5, 0.5, 0.0)).retarget(EVEN)
 
 
 def test_calibration_survives_json():

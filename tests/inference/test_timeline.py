@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mien.inference.classifier import Face
 from mien.inference.predict import follow
 from mien.inference.schema import Result
-from mien.inference.timeline import HALF_LIFE, PATIENCE, Follower, Timeline, blend, draw_timeline, match, prevailing
+from mien.inference.timeline import HALF_LIFE, PATIENCE, Follower, Timeline, blend, match, prevailing
 
 CLASSES = ("calm", "glad", "grim")
 
@@ -191,12 +191,20 @@ def scene(labels: str, *, source: str = "clip.mp4", person: int = 1) -> list[Res
     return results
 
 
+def spans_of(results):
+    """As they end."""
+    timeline = Timeline()
+    for result in results:
+        yield from timeline.add(result)
+    yield from timeline.close()
+
+
 def described(spans) -> list[tuple]:
     return [(span.source, span.person, span.emotion, span.start, span.end, span.frames) for span in spans]
 
 
 def test_spans_are_the_stretches_of_one_label():
-    spans = list(draw_timeline(scene("cccgg.gc")))
+    spans = list(spans_of(scene("cccgg.gc")))
     assert described(spans) == [
         ("clip.mp4", 1, "calm", 0.0, 1.0, 3),
         ("clip.mp4", 1, "glad", 1.5, 3.0, 3),
@@ -208,11 +216,11 @@ def test_spans_are_the_stretches_of_one_label():
 
 def test_where_few_frames_are_read_spans_last_longer():
     frames = [replace(result, seconds=1.5 * number) for number, result in enumerate(scene("cccc"))]
-    assert [(span.first_frame, span.last_frame) for span in draw_timeline(frames)] == [(0, 3)]
+    assert [(span.first_frame, span.last_frame) for span in spans_of(frames)] == [(0, 3)]
 
 
 def test_the_same_video_once_more_begins_anew():
-    spans = list(draw_timeline([*scene("cc"), *scene("cc")]))
+    spans = list(spans_of([*scene("cc"), *scene("cc")]))
     assert [span.frames for span in spans] == [2, 2]
     persons = [result.faces[0].person for result in follow([*scene("cc"), *scene("cc")], 0.0)]
     assert persons == [1, 1, 1, 1]
@@ -226,7 +234,7 @@ def test_spans_end_with_their_source_and_when_someone_is_gone():
         Result("bad.mp4", error="bad"),
         Result("photo.jpg", 0),
     ]
-    assert described(draw_timeline(results)) == [
+    assert described(spans_of(results)) == [
         ("clip.mp4", 1, "calm", 0.0, 0.5, 2),
         ("clip.mp4", 1, "calm", (2 + gone) / 2, (2 + gone) / 2, 1),
         ("other.mp4", 1, "glad", 0.0, 0.0, 1),
@@ -236,7 +244,7 @@ def test_spans_end_with_their_source_and_when_someone_is_gone():
 @given(st.lists(st.text("cg.", max_size=30), min_size=1, max_size=3))
 def test_spans_hold_every_frame_once_and_none_twice(videos):
     results = [result for number, labels in enumerate(videos) for result in scene(labels, source=f"{number}.mp4")]
-    spans = list(draw_timeline(results))
+    spans = list(spans_of(results))
     assert sum(span.frames for span in spans) == sum(len(result.faces) for result in results)
     for one, other in itertools.combinations(spans, 2):
         if one.source == other.source:
