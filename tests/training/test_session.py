@@ -107,7 +107,9 @@ def test_an_ensemble_is_judged_as_a_run_is(tmp_path, console, drawn):
     session.build_ensemble(tuple(run.path for run in runs), out=tmp_path / "both")
     report = session.evaluate_run(tmp_path / "both", views="mirror")
     session.save_report(tmp_path / "both", report, shown_in=session.choose_trackers(tmp_path / "both", None))
-    with pytest.raises(RunError, match="both is an ensemble, whose members were calibrated when it was made; expected a"):
+    with pytest.raises(
+        RunError, match="both is an ensemble, whose members were calibrated when it was made; expected a"
+    ):
         session.calibrate_run(tmp_path / "both")
     with pytest.raises(RunError, match="both is an ensemble, which no tracker shows; expected a run"):
         session.choose_trackers(tmp_path / "both", "mlflow")
