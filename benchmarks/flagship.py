@@ -5,8 +5,8 @@ Run: python benchmarks/flagship.py --data DIR --plan     says which trainings ar
 
 A training that was cut off goes on after its last whole epoch, and is refused to a second process. Two processes train
 more on two cores than one does, each kept to a core (taskset) and given names that the other is not. Runs lie in
-runs/flagship/. Nothing here reads the test set: models are chosen among these by validation, and `mien evaluate` judges
-the chosen ones once.
+runs/flagship/. Nothing here reads the test set: benchmarks/candidates.py chooses among what `mien export` makes of these
+by validation, and `mien evaluate` judges the chosen ones once.
 """
 
 import os
