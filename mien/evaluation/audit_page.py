@@ -41,6 +41,12 @@ SECTIONS = (
         True,
     ),
     (
+        "The same picture, several times within one part",
+        "Equal pixels under one label. They count more often than others, and a random split for validation would part them.",
+        ("identical",),
+        False,
+    ),
+    (
         "Nearly the same picture, within one part",
         "They leak nothing into the test, but a random split for validation would part them.",
         tuple(NEAR_KINDS),

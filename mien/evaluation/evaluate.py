@@ -22,7 +22,7 @@ from mien.evaluation.views import VIEWS, Classifier, look_at
 
 PROTOCOLS = {
     "kaggle": "all test images; validation carved from the training images, grouped by duplicate",
-    "official": "PrivateTest tests, PublicTest validates",
+    "official": "PrivateTest tests, PublicTest calibrates; what else was chosen was by images carved from training",
 }
 STRONGEST = 5
 VERIFIED = ("images", "accuracy", "macro_f1", "balanced_accuracy", "nll", "ece")

@@ -1,5 +1,6 @@
 """What a model said of test images, kept in one file, so that another model can be set against it image by image."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -47,5 +48,5 @@ def load_predictions(path: Path) -> Predictions:
             )
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; expected an evaluated run: {REMEDY} {path.parent}") from error
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); expected predictions: {REMEDY} {path.parent}") from error

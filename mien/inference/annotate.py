@@ -3,7 +3,9 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,9 @@ INK, PAPER = "#141414", (20, 20, 20, 170)  # text on a colour; what bars stand o
 BARS = 3  # the likeliest classes, below a face
 SMALL = 90  # pixels: faces narrower than this get their label alone
 JPEG_QUALITY = 92
-RATE = 25.0  # frames a second, of a video that does not say
+RATE, LEAST_RATE, MOST_RATE = 25.0, 1.0, 60.0  # frames a second: of a video that does not say; the fewest, the most
+WAITING = 9  # frames from whose times the rate is taken: the first may be shown longer than others
+MOST_APART = 60.0  # seconds between two frames
 
 
 def annotate(image: Picture, faces: Sequence[Face]) -> Picture:
@@ -72,9 +76,12 @@ def draw_bars(draw: ImageDraw.ImageDraw, size: tuple[int, int], face: Face, font
 
 
 def colour_of(emotion: str, classes: Sequence[str]) -> str:
-    """The colour of an emotion: always the same for FER2013's, by its place for classes of one's own."""
-    names = EMOTIONS if emotion in EMOTIONS else classes
-    return COLOURS[list(names).index(emotion) % len(COLOURS)]
+    """The colour of an emotion: always the same for FER2013's; classes of one's own share those that are left."""
+    if emotion in EMOTIONS:
+        return COLOURS[EMOTIONS.index(emotion)]
+    own = [name for name in classes if name not in EMOTIONS]
+    left = [colour for name, colour in zip(EMOTIONS, COLOURS, strict=True) if name not in classes] or COLOURS
+    return left[own.index(emotion) % len(left)]
 
 
 def light(colour: str) -> bool:
@@ -163,53 +170,77 @@ def refuse_existing(path: Path) -> None:
 
 
 class Video:
-    """An MP4 being written; frames of other sizes than the first are fitted into it."""
+    """An MP4 being written at one rate: each frame is there as long as its times say, or for a frame where none are given.
+
+    Frames of other sizes than the first are fitted into it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.waiting: tuple[Picture, float | None] | None = None  # the rate is known from the second frame on
+        self.waiting: list[tuple[Picture, float | None]] = []  # until the rate is known
         self.writer: Any = None
         self.files = ExitStack()
 
     def add(self, image: Picture, seconds: float | None) -> None:
-        if self.writer is None and self.waiting is None:
-            self.waiting = (image, seconds)
+        if self.writer is not None:
+            self.put(image, seconds)
             return
-        if self.waiting is not None:
-            apart = (seconds or 0) - (self.waiting[1] or 0)
-            self.open(1 / apart if apart > 0 else RATE)
-        self.put(image)
+        self.waiting.append((image, seconds))
+        if len(self.waiting) == WAITING:
+            self.open()
 
-    def open(self, rate: float) -> None:
-        """Begin the file with the frame that waits."""
+    def open(self) -> None:
+        """Begin the file with the frames that wait."""
         import cv2
 
-        assert self.waiting is not None
-        (first, _), self.waiting = self.waiting, None
-        height, width = first.shape[:2]
+        frames, self.waiting = self.waiting, []
+        self.rate = rate_of([seconds for _, seconds in frames if seconds is not None])
+        height, width = frames[0][0].shape[:2]
         self.size = (width + width % 2, height + height % 2)  # most players take even sides alone
         self.draft = self.files.enter_context(replacing(self.path))
-        self.writer = cv2.VideoWriter(str(self.draft), cv2.VideoWriter.fourcc(*"mp4v"), rate, self.size)
+        self.writer = cv2.VideoWriter(str(self.draft), cv2.VideoWriter.fourcc(*"mp4v"), self.rate, self.size)
         if not self.writer.isOpened():
             self.writer, self.files = None, ExitStack()  # there is no draft to put in the file's place
             raise DataError(
                 f"{shown(str(self.path))} cannot be written; expected a folder with room, and a name in .mp4"
             )
-        self.put(first)
+        (self.last, self.seconds), self.owed = frames[0], 0.0
+        for image, seconds in frames[1:]:
+            self.put(image, seconds)
 
-    def put(self, image: Picture) -> None:
+    def put(self, image: Picture, seconds: float | None) -> None:
+        """Write the last frame until it is time for this one."""
+        apart = 1 / self.rate if seconds is None or self.seconds is None else seconds - self.seconds
+        # Where time leaps, another source has begun, or its clock cannot be trusted.
+        self.write_last(apart if 0 < apart <= MOST_APART else 1 / self.rate)
+        self.last, self.seconds = image, seconds
+
+    def write_last(self, apart: float) -> None:
         import cv2
 
+        self.owed += apart * self.rate
+        times = round(self.owed)
+        self.owed -= times
+        image = self.last
         fitted = ImageOps.pad(Image.fromarray(image), self.size) if image.shape[1::-1] != self.size else image
-        self.writer.write(cv2.cvtColor(np.asarray(fitted), cv2.COLOR_RGB2BGR))
+        encoded = cv2.cvtColor(np.asarray(fitted), cv2.COLOR_RGB2BGR)
+        for _ in range(times):
+            self.writer.write(encoded)
 
     def close(self) -> None:
-        if self.waiting is not None:
-            self.open(RATE)
+        if self.waiting:
+            self.open()
         with self.files:
             if self.writer is not None:
+                self.write_last((1 - self.owed) / self.rate)
                 self.writer.release()
                 check_readable(self.draft, self.path)
+
+
+def rate_of(times: Sequence[float]) -> float:
+    """Frames a second of a video whose first frames are at these seconds: of few digits, as MPEG-4 wants it."""
+    apart = [later - earlier for earlier, later in pairwise(times) if later > earlier]
+    return round(min(MOST_RATE, max(LEAST_RATE, 1 / median(apart))), 2) if apart else RATE
 
 
 def check_readable(draft: Path, path: Path) -> None:

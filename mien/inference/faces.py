@@ -128,8 +128,7 @@ class HaarDetector:
 
     def __post_init__(self) -> None:
         check_opencv()
-        if self.smallest is not None and self.smallest < SMALLEST:
-            raise RecipeError(f"smallest face is {self.smallest} pixels; expected {SMALLEST} or more")
+        check_smallest(self.smallest)
 
     def find(self, image: Picture) -> tuple[Box, ...]:
         scale = WINDOW / (self.smallest or max(SMALLEST, max(image.shape[:2]) / FACES_ALONG))
@@ -264,6 +263,7 @@ class YuNet:
     def __post_init__(self) -> None:
         import cv2
 
+        check_smallest(self.smallest)
         try:
             object.__setattr__(self, "sha256", hash_of(self.path))
             self.network().detect(np.zeros((320, 320, 3), np.uint8))
@@ -323,7 +323,16 @@ def find_detector(name: str | None = None, *, smallest: int | None = None) -> De
         raise RecipeError(f"yunet has no model file; expected --detector yunet=FILE or {YUNET}: get {YUNET_FILE}")
     if kind not in ("haar", "none") or given:
         raise RecipeError(f"detector is {name!r}; expected haar, none or yunet=FILE")
+    if kind == "none" and smallest is not None:
+        raise RecipeError(
+            f"smallest face is {smallest} pixels, but no faces are looked for; expected a detector with it"
+        )
     return HaarDetector(smallest) if kind == "haar" else WholePicture()
+
+
+def check_smallest(smallest: int | None) -> None:
+    if smallest is not None and smallest < SMALLEST:
+        raise RecipeError(f"smallest face is {smallest} pixels; expected {SMALLEST} or more")
 
 
 def crop(image: Picture, box: Box) -> Image48:

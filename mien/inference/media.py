@@ -296,6 +296,7 @@ def read_photo(name: str, file: io.BufferedReader | io.BytesIO, *, every: int, a
     for index in range(pictures):
         with decoding(name):
             photo.seek(index)
+            photo.load()  # or Pillow would not know how long a WebP's is shown
             image = to_rgb(photo) if index % every == 0 else None
         if image is not None:
             yield Frame(name, index, seconds if pictures > 1 else None, image)
@@ -303,9 +304,9 @@ def read_photo(name: str, file: io.BufferedReader | io.BytesIO, *, every: int, a
 
 
 def seconds_shown(photo: Image.Image) -> float:
-    """How long an animation shows its picture; 0.1 s where it does not say, or a text of that name says something else."""
+    """How long an animation shows its picture; 0.1 s, as browsers do, where it says nothing, 0 or something else."""
     milliseconds = photo.info.get("duration")
-    return milliseconds / 1000 if isinstance(milliseconds, int | float) and milliseconds >= 0 else 0.1
+    return milliseconds / 1000 if isinstance(milliseconds, int | float) and milliseconds > 0 else 0.1
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Faces of a video's frames in; the same faces with the person they belong to and steady labels, and a timeline, out."""
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -224,6 +225,7 @@ class ChartWriter(TimelineWriter):
 
 
 LABELS, BARS, ROW = 220, 760, 26  # pixels: of names, of time, of a person
+KEYS, KEY = 6, 125  # names of colours in a line, and the pixels of each
 
 
 def chart(spans: Sequence[Span]) -> str:
@@ -245,12 +247,14 @@ def chart(spans: Sequence[Span]) -> str:
     bottom = ROW * len(rows) + 18
     for place, name in enumerate(names):
         square = f'<tspan fill="{colour_of(name, names)}">■</tspan>'
-        parts.append(f'<text x="{LABELS + 110 * place}" y="{bottom + ROW}">{square} {escape(name)}</text>')
+        line, column = divmod(place, KEYS)
+        at = f'x="{LABELS + KEY * column}" y="{bottom + ROW * (1 + line)}"'
+        parts.append(f"<text {at}>{square} {escape(name)}</text>")
     parts += [
         f'<text x="{LABELS}" y="{bottom}">0 s</text>',
         f'<text x="{LABELS + BARS - 50}" y="{bottom}">{seconds:.1f} s</text>',
     ]
-    size = f'width="{LABELS + BARS + 10}" height="{bottom + ROW + 10}"'
+    size = f'width="{LABELS + BARS + 10}" height="{bottom + ROW * math.ceil(len(names) / KEYS) + 10}"'
     style = 'font-family="sans-serif" font-size="13"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join(parts) + "\n</svg>\n"
 

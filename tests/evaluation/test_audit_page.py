@@ -116,6 +116,15 @@ def test_data_without_faults_has_a_page_too():
     assert "No two of these images are alike" in page.words
 
 
+def test_copies_within_one_part_are_no_data_without_faults():
+    a, b = pictures(2)
+    dataset = dataset_of([a, a, a, b], [0, 0, 0, 1], ["Training"] * 4)
+    page = Page(audit_page(audit(dataset), dataset))
+    assert page.headings == ["Images by class", "The same picture, several times within one part"]
+    assert "No two of these images" not in page.words
+    assert "test images" not in page.words
+
+
 @pytest.mark.parametrize(("count", "most", "expected"), [(5, 9, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (9, 1, [0])])
 def test_picking_is_even_and_keeps_both_ends(count, most, expected):
     assert pick(range(count), most) == expected

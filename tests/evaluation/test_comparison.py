@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+from contextlib import suppress
 from dataclasses import replace
 from html import escape
 from io import StringIO
@@ -250,6 +251,15 @@ def test_a_run_not_evaluated_names_its_cure(folders, tmp_path, faces, name):
     (folder / name).unlink()
     with pytest.raises(DataError, match=rf"{name} does not exist; .* mien evaluate .*run$"):
         compare_reports([folders[0], folder])
+
+
+def test_damaged_predictions_are_one_line(folders, tmp_path):
+    whole = (folders[0] / "predictions.npz").read_bytes()
+    path = tmp_path / "predictions.npz"
+    for place in range(0, len(whole), 29):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x41]) + whole[place + 1 :])
+        with suppress(DataError):
+            load_predictions(path)
 
 
 def test_a_report_of_another_format_is_refused(folders, tmp_path, faces):

@@ -1,6 +1,7 @@
 """What is drawn is where it should be; what cannot be written is said, and what is there is left alone."""
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from PIL import Image
 from mien.emotions import EMOTIONS
 from mien.errors import DataError
 from mien.inference import annotate as module
-from mien.inference.annotate import COLOURS, Annotations, annotate, colour_of, open_annotations
+from mien.inference.annotate import COLOURS, WAITING, Annotations, annotate, colour_of, open_annotations
 from mien.inference.classifier import Face
 from mien.inference.schema import Result
 
@@ -56,6 +57,8 @@ def test_bars_are_as_long_as_their_classes_are_likely():
 def test_an_emotion_has_one_colour_whatever_its_place():
     assert len({colour_of(emotion, EMOTIONS) for emotion in EMOTIONS}) == 7
     assert colour_of("sad", ("sad", "glad")) == colour_of("sad", EMOTIONS)
+    mixed = ("alert", "angry", "sad", "sly")
+    assert len({colour_of(name, mixed) for name in mixed}) == 4
     assert {colour_of(name, [f"{number}" for number in range(20)]) for name in ("0", "13")} <= set(COLOURS)
 
 
@@ -117,6 +120,23 @@ def test_videos_become_videos_at_their_rate(tmp_path):
     assert read_back(tmp_path / "out" / "clip.mp4") == (6, pytest.approx(10), (400, 300))
     assert read_back(tmp_path / "out" / "other.mp4") == (3, pytest.approx(2), (400, 300))
     assert read_back(tmp_path / "out" / "webcam 0.mp4")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("times", "rate", "frames"),
+    [
+        ([0, 2, 2.05, 2.1, 2.15], 20, 44),  # a first picture that is held
+        ([number / 30 for number in range(8)] + [1, 2, 3], 30, 91),  # a webcam whose frames had gathered
+        ([number * 0.007 for number in range(61)], 60, 26),  # more than most players show
+        ([0, 100, 200], 1, 3),  # a clock that leaps
+        ([0.0] * 12, 25, 12),
+    ],
+)
+def test_a_video_lasts_as_long_as_what_it_shows(tmp_path, times, rate, frames):
+    with open_annotations(tmp_path / "out.mp4") as annotations:
+        for result, seconds in zip(clip(len(times)), times, strict=True):
+            annotations.add(replace(result, seconds=float(seconds)))
+    assert read_back(tmp_path / "out.mp4")[:2] == (frames, pytest.approx(rate))
 
 
 def test_one_file_takes_all_frames_fitted_into_the_first(tmp_path):
@@ -183,10 +203,11 @@ def test_a_video_that_cannot_be_written_is_said(tmp_path, monkeypatch):
 
     monkeypatch.setattr(cv2, "VideoWriter", Refusing)
     with open_annotations(tmp_path / "out.mp4") as annotations:
-        first, second = clip(2)
-        annotations.add(first)
+        *waiting, last = clip(WAITING)
+        for result in waiting:
+            annotations.add(result)
         with pytest.raises(DataError, match=r"out\.mp4 cannot be written"):
-            annotations.add(second)
+            annotations.add(last)
     assert not list(tmp_path.iterdir())
 
 
@@ -195,7 +216,7 @@ def test_a_video_on_a_full_disk_is_said_and_leaves_no_half_file(tmp_path, monkey
 
     def draw() -> None:
         with open_annotations(tmp_path / "out.mp4") as annotations:
-            for result in clip(4):
+            for result in clip(WAITING):
                 annotations.add(result)
             annotations.video.writer.release()
             annotations.video.draft.write_bytes(annotations.video.draft.read_bytes()[:48])
@@ -205,7 +226,7 @@ def test_a_video_on_a_full_disk_is_said_and_leaves_no_half_file(tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize("frames", [1, WAITING])
 def test_a_video_below_a_file_is_said(tmp_path, frames):
     (tmp_path / "good.png").write_bytes(b"mine")
 

@@ -308,6 +308,10 @@ def test_a_yunet_file_that_is_none_is_refused(tmp_path, model_path):
 def test_options_out_of_range_are_refused():
     with pytest.raises(RecipeError, match="smallest face is 10 pixels; expected 24 or more"):
         HaarDetector(smallest=10)
+    with pytest.raises(RecipeError, match="smallest face is -1 pixels; expected 24 or more"):
+        find_detector("yunet=any.onnx", smallest=-1)
+    with pytest.raises(RecipeError, match="smallest face is 40 pixels, but no faces are looked for"):
+        find_detector("none", smallest=40)
     with pytest.raises(DataError, match="0×5"):
         Box(0, 0, 0, 5)
 

@@ -315,6 +315,22 @@ def test_a_gif_gives_its_first_picture_or_each(tmp_path):
     assert [frame.image.mean() for frame in open_source(str(path), animated=True, every=3)] == [10, 250]
 
 
+@pytest.mark.parametrize("options", [{}, {"duration": 0}])
+def test_an_animation_that_does_not_say_how_long_shows_each_a_tenth_of_a_second(tmp_path, options):
+    pictures = [Image.new("L", (20, 10), level) for level in (10, 90, 170)]
+    pictures[0].save(tmp_path / "moving.gif", save_all=True, append_images=pictures[1:], **options)
+    frames = open_source(str(tmp_path / "moving.gif"), animated=True)
+    assert [frame.seconds for frame in frames] == pytest.approx([0, 0.1, 0.2])
+
+
+@pytest.mark.parametrize("name", ["moving.gif", "moving.png", "moving.webp"])
+def test_pictures_passed_over_take_their_time(tmp_path, name):
+    pictures = [Image.new("RGB", (20, 10), (level, 0, 0)) for level in (10, 90, 170, 250, 30)]
+    pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:], duration=[100, 900, 100, 900, 100])
+    frames = open_source(str(tmp_path / name), animated=True, every=2)
+    assert [frame.seconds for frame in frames] == pytest.approx([0, 1, 2])
+
+
 @pytest.mark.parametrize(("name", "codec"), [("clip.avi", "MJPG"), ("clip.mp4", "mp4v")])
 def test_a_video_gives_its_frames_in_time(name, codec, tmp_path):
     path = write_video(tmp_path / name, codec=codec)

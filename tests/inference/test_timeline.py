@@ -3,6 +3,7 @@
 import itertools
 import json
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from mien.inference.classifier import Face
 from mien.inference.predict import follow
 from mien.inference.schema import Result
-from mien.inference.timeline import HALF_LIFE, PATIENCE, Follower, Timeline, blend, match, prevailing
+from mien.inference.timeline import HALF_LIFE, PATIENCE, Follower, Span, Timeline, blend, chart, match, prevailing
 
 CLASSES = ("calm", "glad", "grim")
 
@@ -251,3 +252,14 @@ def test_spans_hold_every_frame_once_and_none_twice(videos):
             assert one.last_frame < other.first_frame or other.last_frame < one.first_frame
     for span in spans:
         json.dumps(span.to_dict(), allow_nan=False)
+
+
+def test_a_chart_has_room_for_the_names_of_all_its_colours():
+    spans = [Span("a.mp4", 1, f"class {number:02}", number, number, 0.0, 1.0, 1, 0.9) for number in range(15)]
+    drawn = ElementTree.fromstring(chart(spans))
+    wide, high = int(drawn.get("width")), int(drawn.get("height"))
+    names = [text for text in drawn if len(text) and "class" in (text[0].tail or "")]
+    places = {(float(name.get("x")), float(name.get("y"))) for name in names}
+    assert len(places) == 15
+    assert max(x for x, _ in places) + 100 <= wide
+    assert max(y for _, y in places) < high
