@@ -1,10 +1,12 @@
 """The command line: parse, call one function, print. Results go to standard output, progress to standard error."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from importlib import import_module
+from importlib.util import find_spec
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -17,7 +19,7 @@ from rich.progress import track as rich_track
 from rich.table import Column, Table
 from rich.text import Text
 
-from mien.errors import DataError, MienError, RecipeError, RunError, extra
+from mien.errors import DataError, MienError, MissingExtraError, RecipeError, RunError, extra
 from mien.inference.command import predict
 
 if TYPE_CHECKING:
@@ -141,6 +143,19 @@ def evaluate(
     with extra("evaluate"):
         from mien.evaluation.model_file import evaluate_file, is_about_model, is_model, verify_file
     if verify:
+        chosen = {
+            "--protocol": protocol != "kaggle",
+            "--without-duplicates": without_duplicates,
+            "--full": full,
+            "--votes": votes,
+            "--operating-point": operating_point,
+            "--views": views != "single",
+            "--min-confidence": min_confidence is not None,
+            "--track": trackers,
+            "--json": json,
+        }
+        if came := [option for option, given in chosen.items() if given]:
+            raise RunError(f"{came[0]} came with --verify; expected none: the report says how it was made")
         if is_about_model(run):
             faults = verify_file(run, data=data, skip_bad=skip_bad, track=track)
         else:
@@ -163,6 +178,8 @@ def evaluate(
         report = evaluate_file(str(run), corruptions=full, skip_bad=skip_bad, **settings)
         folder = Path(f"{run.stem}-report")
         report.save(folder)
+        if note := report.provenance["model"].get("note"):
+            err.print(note, highlight=False, soft_wrap=True, markup=False)
     else:
         session, folder = training_session(), run
         shown_in = session.choose_trackers(run, trackers)  # first: a name or a package may be missing
@@ -233,6 +250,7 @@ def distill(
     *teachers: str,
     student: str,
     data: Data = None,
+    skip_bad: SkipBad = False,
     out: Path | None = None,
     folds: int | None = None,
     teachers_in: Path | None = None,
@@ -273,6 +291,7 @@ def distill(
     run = start_run(
         chosen(student, "targets=teacher_views" if trained else "targets=teacher"),
         data=data,
+        skip_bad=skip_bad,
         out=out,
         teachers=Tutors(trained)
         if trained
@@ -495,12 +514,19 @@ def models(*names: str) -> None:
         from mien.models.costs import describe_costs
         from mien.training.export import milliseconds_per_face
     table = Table("model", *(Column(name, justify="right") for name in ("parameters", "MACs", "ms")), box=SIMPLE_HEAD)
+    untimed = None
     for name in rich_track(names or MODELS, "measuring", console=err, transient=True, disable=not err.is_terminal):
         network = build_network(name)
         costs = describe_costs(network)
         millions = [f"{costs[key] / 1e6:,.1f} M" for key in ("parameters", "multiply_adds")]
-        table.add_row(name, *millions, f"{milliseconds_per_face(network):.2f}")
+        try:
+            milliseconds = f"{milliseconds_per_face(network):.2f}"
+        except (MissingExtraError, RunError) as error:  # what exports networks is not here
+            milliseconds, untimed = "–", error
+        table.add_row(name, *millions, milliseconds)
     console.print(table)
+    if untimed:
+        err.print(f"not timed: {untimed}", highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command
@@ -587,6 +613,9 @@ def show_data(*, data: Data = None, skip_bad: SkipBad = False, json: bool = Fals
         err.print(f"left out {len(dataset.skipped)}, the first: {dataset.skipped[0]}", highlight=False, soft_wrap=True)
 
 
+BRINGS = {"tensorflow": "'mien[train]'", "jax": "'mien[jax]'", "torch": "torch"}  # each of Keras' backends
+
+
 def choose_backend(backend: str | None) -> None:
     """Keras reads KERAS_BACKEND when it is first imported, so this comes before any import of it."""
     if backend:
@@ -595,7 +624,13 @@ def choose_backend(backend: str | None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's greetings are not for a reader
     # Off by default on processors without AVX-512; yet there, too, a training step takes two thirds of the time.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    if os.environ["KERAS_BACKEND"] == "tensorflow":
+    chosen = os.environ["KERAS_BACKEND"]
+    if chosen in BRINGS and find_spec("keras") and not find_spec(chosen):
+        raise MissingExtraError(
+            f"Keras is to compute with {chosen}, which is not installed; run: pip install {BRINGS[chosen]}, or choose "
+            "another with --backend or KERAS_BACKEND"
+        )
+    if chosen == "tensorflow":
         import_tensorflow()
 
 
@@ -619,6 +654,8 @@ def main() -> None:
     except MienError as error:
         fail(str(error))
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            fail(f"a file cannot be written ({error.strerror}); free space there, and go on where it stopped")
         if error.filename is None:
             raise
         fail(f"{error.filename} cannot be used ({error.strerror}); expected a place that may be written to, with room")

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import shutil
 import socket
 import sys
@@ -17,11 +18,16 @@ from packaging.requirements import Requirement
 from mien.data.dataset import cache_folder, fingerprint, locate
 from mien.data.fetch import HANDLE
 from mien.errors import DataError
-from mien.inference.faces import YUNET, YuNet, installed_wheels, opencv_faults
+from mien.inference.faces import WHEELS, YUNET, YuNet, installed_wheels, opencv_faults
 from mien.machine import installed_version
 
 KAGGLE = ("www.kaggle.com", 443)
 PATIENCE = 3.0  # seconds to wait for the network
+SAME = {  # other packages that bring what one brings
+    "onnxruntime": ("onnxruntime-gpu",),
+    "opencv-python-headless": WHEELS,
+    "tensorflow-cpu": ("tensorflow",),
+}
 PARTS = {"tensorflow": ("tensorflow", "tensorflow-cpu"), "jax": ("jax",), "torch": ("torch",)}  # of Keras' backends
 
 State = Literal["ok", "note", "fault"]  # note: works, but not all or not fast; fault: something does not work
@@ -56,7 +62,7 @@ def check_packages() -> Iterator[Finding]:
     """What `pip install mien` brings."""
     wanted = [requirement for requirement in requirements() if applies(requirement, extra="")]
     missing = [fault for requirement in wanted if (fault := lack(requirement))]
-    found = ", ".join(f"{requirement.name} {installed_version(requirement.name)}" for requirement in wanted)
+    found = ", ".join(" ".join(map(str, find(requirement.name))) for requirement in wanted)
     name = f"mien {installed_version('mien')}"
     if missing:
         yield Finding(name, "fault", ", ".join(missing), "run: pip install --upgrade --force-reinstall mien")
@@ -69,7 +75,7 @@ def check_extras() -> Iterator[Finding]:
     for extra in metadata("mien").get_all("Provides-Extra") or []:
         wanted = of_extra(extra)
         missing = [fault for requirement in wanted if (fault := lack(requirement))]
-        found = ", ".join(f"{requirement.name} {installed_version(requirement.name)}" for requirement in wanted)
+        found = ", ".join(" ".join(map(str, find(requirement.name))) for requirement in wanted)
         what = f"extra {extra}"
         if missing:
             yield Finding(what, "note", ", ".join(missing), f"if you need it, run: pip install 'mien[{extra}]'")
@@ -94,11 +100,19 @@ def of_extra(extra: str) -> list[Requirement]:
 
 def lack(requirement: Requirement) -> str:
     """What is wrong with the package that is required; nothing where it is here."""
-    installed = installed_version(requirement.name)
+    name, installed = find(requirement.name)
     if installed is None:
-        return f"{requirement.name} missing"
+        return f"{name} missing"
     fits = requirement.specifier.contains(installed, prereleases=True)
-    return "" if fits else f"{requirement.name} {installed}, expected {requirement.specifier}"
+    return "" if fits else f"{name} {installed}, expected {requirement.specifier}"
+
+
+def find(package: str) -> tuple[str, str | None]:
+    """The name and version of a package, or of one that brings the same; no version where there is none."""
+    for name in (package, *SAME.get(package, ())):
+        if version := installed_version(name):
+            return name, version
+    return package, None
 
 
 def check_opencv() -> Iterator[Finding]:
@@ -166,9 +180,18 @@ def check_training() -> Iterator[Finding]:
     if "KERAS_BACKEND" in os.environ and not named:
         cure = f"unset KERAS_BACKEND, or set it to one of {', '.join(PARTS)} and install that"
         yield Finding("KERAS_BACKEND", "fault", f"{backend} is not installed", cure)
-    elif installed_version("keras") and not has_gpu():
+    elif not installed_version("keras"):
+        return
+    elif not named:
+        there = [name for name, packages in PARTS.items() if any(map(installed_version, packages))]
+        cure = f"set KERAS_BACKEND to {there[0]}" if there else "run: pip install 'mien[train]'"
+        yield Finding("training", "fault", f"{backend} is not installed", cure)
+    elif not has_gpu():
         cure = "train on a computer with an NVIDIA GPU: pip install 'mien[jax]' 'jax[cuda12]'"
-        yield Finding("training", "note", f"no GPU: {' '.join(named) or 'Keras'} computes on the CPU", cure)
+        yield Finding("training", "note", f"no GPU: {' '.join(named)} computes on the CPU", cure)
+    elif backend == "tensorflow" and not installed_version("tensorflow"):
+        cure = "run: pip install 'mien[jax]' 'jax[cuda12]'; then set KERAS_BACKEND to jax"
+        yield Finding("training", "note", f"{' '.join(named)} computes on the CPU though there is a GPU", cure)
 
 
 def check_data() -> Iterator[Finding]:
@@ -213,15 +236,16 @@ def reaches(address: tuple[str, int]) -> bool:
 
 
 def check_cache() -> Iterator[Finding]:
-    """Decoded images that no data at hand belongs to."""
+    """Decoded images of other data than FER2013 as it is here now."""
     folder = cache_folder()
-    files = sorted(folder.glob("*.npz")) + sorted(folder.glob(".*.npz")) if folder.is_dir() else []
+    files = sorted(folder.glob("*.npz")) if folder.is_dir() else []  # a draft that was left there too
     current = fingerprints()
     stale = [file for file in files if current and file.stem not in current]
     megabytes = sum(file.stat().st_size for file in stale or files) / 1e6
     if stale:
-        cure = f"run: rm {' '.join(map(str, stale))}"
-        yield Finding("cache", "note", f"{len(stale)} stale of {len(files)} data sets, {megabytes:.0f} MB", cure)
+        cure = f"where no images of your own are among them, run: rm {shlex.join(map(str, stale))}"
+        found = f"{len(stale)} of {len(files)} data sets are not the FER2013 at hand, {megabytes:.0f} MB"
+        yield Finding("cache", "note", found, cure)
     else:
         yield Finding("cache", "ok", f"{len(files)} data sets, {megabytes:.0f} MB, in {folder}")
 

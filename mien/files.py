@@ -28,8 +28,14 @@ def draft_of(path: Path) -> Path:
 
 
 def seen_from(folder: Path, path: Path) -> str:
-    """The way from `folder` to `path`, links followed: it holds as long as the two are moved together."""
-    return os.path.relpath(path.resolve(), folder.resolve())
+    """The way from `folder` to `path`, links followed: it holds as long as the two are moved together.
+
+    On two drives of Windows, where there is none, it is `path` itself.
+    """
+    try:
+        return os.path.relpath(path.resolve(), folder.resolve())
+    except ValueError:
+        return str(path.resolve())
 
 
 def hash_of(path: Path) -> str:

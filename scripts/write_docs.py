@@ -62,7 +62,7 @@ SETTINGS = {
         "of 128, bfloat16: what an idea is worth beside the same network without it, the row vgg; not what it can reach."
     ),
     "levers": (
-        "The tiny recipe over 8 epochs, whole and without each of its choices; base with the network it had and a wider one."
+        "The tiny recipe over 8 epochs: whole, without some of its choices, and with others in their place or beside them."
     ),
 }
 

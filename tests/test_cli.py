@@ -1,5 +1,6 @@
 """The command line as a person uses it: one process a command, on drawn faces, offline."""
 
+import errno
 import json
 import os
 import subprocess
@@ -10,8 +11,10 @@ from shutil import copytree
 import pytest
 from PIL import Image
 
-from mien.cli import main
+from mien import cli
+from mien.cli import choose_backend, main, models
 from mien.data.drawn import draw_dataset
+from mien.errors import MissingExtraError
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("MIEN_DATA", "KAGGLEHUB_CACHE")}
 
@@ -170,6 +173,9 @@ def test_an_exported_run_reads_faces(finished, tmp_path):
         (["distill", "run", "--student", "tiny", "--folds", "2"], "expected them with recipes alone"),
         (["train", "--resume", "run", "--skip-bad"], "expected no recipe, field=value, --out, --votes or --skip-bad"),
         (["evaluate", "tiny", "--track", "mlflow"], "tiny is a model's file, which no tracker shows; expected a run"),
+        (["evaluate", "run/report.json", "--verify", "--json"], "--json came with --verify; expected none"),
+        (["distill", "base", "--student", "tiny", "--folds", "1", "--skip-bad"], "folds is 1; expected a whole number"),
+        (["ensemble", "run", "run", "--out", "run"], "run is a run; expected a folder of its own for the ensemble"),
         (["doubts", "votes", "--data", "drawn"], "has targets=votes; expected a recipe that learns from labels alone"),
         (["distill", "nowhere", "--student", "tiny"], "there is no recipe 'nowhere'"),
         (["train", "baseline", "--data", "drawn", "--out", "run"], "run is not empty"),
@@ -206,6 +212,35 @@ def test_a_mistake_is_one_line_and_exit_code_1(finished, monkeypatch, capsys, ar
     assert printed.err.startswith("error: ")
     assert printed.err.count("\n") == 1
     assert printed.out == ""
+
+
+def test_a_full_disk_is_one_line(monkeypatch, capsys):
+    def fill(arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cli, "app", fill)
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.startswith("error: a file cannot be written (No space left on device); free space")
+
+
+@pytest.mark.parametrize(("backend", "cure"), [("torch", "pip install torch"), ("jax", r"pip install 'mien\[jax\]'")])
+def test_a_backend_that_is_not_there_is_named_with_its_cure(monkeypatch, backend, cure):
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    monkeypatch.setattr(cli, "find_spec", lambda name: None if name == backend else True)
+    with pytest.raises(MissingExtraError, match=f"compute with {backend}, which is not installed; run: {cure}"):
+        choose_backend(backend)
+
+
+def test_models_are_listed_where_they_cannot_be_timed(monkeypatch, capsys):
+    def refuse(network):
+        raise MissingExtraError("tf2onnx is not installed; run: pip install 'mien[export]'")
+
+    monkeypatch.setattr("mien.training.export.milliseconds_per_face", refuse)
+    models("compact")
+    printed = capsys.readouterr()
+    assert "0.3 M" in printed.out
+    assert "not timed: tf2onnx is not installed; run: pip install 'mien[export]'" in printed.err
 
 
 def test_without_a_network_the_ways_out_are_named(tmp_path):

@@ -123,6 +123,33 @@ def test_a_missing_onnxruntime_is_a_fault_and_not_the_end(monkeypatch):
     assert {found.state for found in doctor.check_models()} == {"fault"}
 
 
+def test_a_package_may_stand_in_for_another(monkeypatch):
+    install(monkeypatch, onnxruntime=None, onnxruntime_gpu="1.32.0")
+    finding = one(doctor.check_packages)
+    assert finding.state == "ok"
+    assert "onnxruntime-gpu 1.32.0" in finding.found
+    install(monkeypatch, opencv_python_headless=None, opencv_python="3.4")
+    assert "opencv-python 3.4, expected" in one(doctor.check_packages).found
+
+
+def test_a_gpu_that_training_does_not_use_is_named(monkeypatch):
+    monkeypatch.setattr(doctor, "has_gpu", lambda: True)
+    install(monkeypatch, tensorflow=None, tensorflow_cpu="2.21.0")
+    finding = one(doctor.check_training)
+    assert finding.found == "tensorflow-cpu 2.21.0 computes on the CPU though there is a GPU"
+    assert "jax[cuda12]" in finding.cure
+    install(monkeypatch, tensorflow="2.21.0")
+    assert list(doctor.check_training()) == []
+
+
+def test_keras_without_a_backend_is_a_fault(monkeypatch):
+    install(monkeypatch, tensorflow=None, tensorflow_cpu=None, jax="0.11.0", torch=None)
+    finding = one(doctor.check_training)
+    assert (finding.state, finding.cure) == ("fault", "set KERAS_BACKEND to jax")
+    install(monkeypatch, tensorflow=None, tensorflow_cpu=None, jax=None, torch=None)
+    assert one(doctor.check_training).cure == "run: pip install 'mien[train]'"
+
+
 def test_training_without_a_gpu_or_a_backend_is_named(monkeypatch):
     install(monkeypatch, keras="3.15.1", tensorflow=None, tensorflow_cpu="2.21.0", torch=None)
     assert one(doctor.check_training).found == "no GPU: tensorflow-cpu 2.21.0 computes on the CPU"
@@ -167,8 +194,8 @@ def test_a_stale_cache_is_named_with_its_files(monkeypatch, tmp_path):
     (name, _) = doctor.fingerprints()
     (folder / f"{name}.npz").write_bytes(bytes(10))
     finding = one(doctor.check_cache)
-    assert (finding.state, finding.found) == ("note", "1 stale of 2 data sets, 3 MB")
-    assert finding.cure == f"run: rm {folder}/old.npz"
+    assert (finding.state, finding.found) == ("note", "1 of 2 data sets are not the FER2013 at hand, 3 MB")
+    assert finding.cure.endswith(f"run: rm {folder}/old.npz")
 
 
 def test_models_are_loaded(monkeypatch, tmp_path):

@@ -47,6 +47,7 @@ PRIVATE_COUNTS = (491, 55, 528, 879, 626, 594, 416)
 CLASSES = (2, 50)  # fewest and most of a folder of one's own
 TEST_SHARE = 0.2  # carved from a folder that has no test part
 TEST_SEED = 0  # the same for every recipe: runs on one folder are tested on the same images
+CARVED = "there is no test/:"  # how the note on that begins
 LEAVE_OUT = "leave out what is bad with --skip-bad"
 
 
@@ -84,6 +85,11 @@ class Dataset:
             names=self.names[indices],
             usage=self.usage[indices],
         )
+
+    @property
+    def is_carved(self) -> bool:
+        """Whether the test images were set aside here, and not given apart."""
+        return any(note.startswith(CARVED) for note in self.notes)
 
     @property
     def training(self) -> "Dataset":
@@ -308,8 +314,11 @@ def load_folder(source: Path, *, skip_bad: bool, track: Track) -> Dataset:
             good[row] = False
     kept, labels = np.array(names, dtype=str)[good], labels[good]
     usage = own_usage_of(kept) if tree.own else usage_of(kept, labels)
-    notes = (f"{changed:,} of {len(kept):,} pictures were made {SIZE}×{SIZE} and grey",) if changed else ()
-    dataset = Dataset(images[good], labels, kept, usage, tree.classes, tuple(skipped), notes)
+    notes = [f"{changed:,} of {len(kept):,} pictures were made {SIZE}×{SIZE} and grey"] if changed else []
+    notes += [
+        f"{folder}/ is not read: train/ and test/ are, and validation is carved from train/" for folder in beside(tree)
+    ]
+    dataset = Dataset(images[good], labels, kept, usage, tree.classes, tuple(skipped), tuple(notes))
     return finish_own(dataset, tree) if tree.own else dataset
 
 
@@ -328,6 +337,17 @@ def list_images(tree: Tree) -> tuple[list[str], Labels, list[str]]:
         names += [f"{folder}/{file}" for file in files]
         labels += [label] * len(files)
     return names, np.array(labels, dtype=np.int64), missing
+
+
+def beside(tree: Tree) -> list[str]:
+    """Other folders beside train/ and test/, such as val/."""
+    if tree.parts == ("",):
+        return []
+    return sorted(
+        path.name
+        for path in tree.source.iterdir()
+        if path.is_dir() and path.name not in tree.parts and not path.name.startswith(".")
+    )
 
 
 def own_usage_of(names: Names) -> Names:
@@ -370,7 +390,7 @@ def carve_test(dataset: Dataset) -> Dataset:
         )
     usage = np.full(len(dataset), TRAINING)
     usage[test] = TEST
-    note = f"there is no test/: {len(test):,} of {len(dataset):,} pictures are set aside to test on, always the same"
+    note = f"{CARVED} {len(test):,} of {len(dataset):,} pictures are set aside to test on, always the same"
     # In the order of a tree with both parts.
     order = np.argsort(usage == TEST, kind="stable")
     return replace(dataset, usage=usage, notes=(*dataset.notes, note)).take(order)

@@ -20,6 +20,7 @@ from mien.evaluation.predictions import REMEDY, Predictions, load_predictions
 from mien.evaluation.report import FORMAT, bounds, pages, percent
 from mien.files import write_json, write_text
 
+COSTS = ("parameters", "multiply_adds", "epochs", "seconds", "hardware", "judged")
 CHANCE = 0.05  # a difference that chance brings about at least as often is not believed
 
 
@@ -29,7 +30,7 @@ class ComparedRun:
 
     name: of its folder. recalls: by class, None where no image carries its label. against_first: this run minus the
     first one, None for the first itself. multiply_adds: of one image. seconds: of all its epochs. hardware: what it was
-    trained on.
+    trained on. judged: by which views, and by which probabilities.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ComparedRun:
     epochs: int | None
     seconds: float | None
     hardware: str | None
+    judged: str
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,13 @@ class RunComparison:
 
     @property
     def in_words(self) -> str:
-        """The outcome for a reader who knows no statistics."""
+        """The outcome for a reader who knows no statistics, and what else than the models differed."""
+        ways = [f"{run.name} by {run.judged}" for run in self.runs]
+        alike = len({run.judged for run in self.runs}) == 1
+        return self.outcome if alike else f"{self.outcome} They were not judged alike: {'; '.join(ways)}."
+
+    @property
+    def outcome(self) -> str:
         best = max(self.runs, key=lambda run: run.accuracy.value)
         gain = best.against_first
         if gain is None:
@@ -210,6 +218,7 @@ def describe_run(name: str, report: Mapping[str, Any], against_first: Comparison
         epochs=len(history) or None,
         seconds=float(sum(row["seconds"] for row in history)) if history and "seconds" in history[0] else None,
         hardware=describe_hardware(provenance.get("trained with", {})),
+        judged=describe_judgement(provenance),
     )
 
 
@@ -218,6 +227,13 @@ def describe_hardware(environment: Mapping[str, Any]) -> str | None:
     cores = environment.get("cores")
     facts = (environment.get("processor"), cores and f"{cores} cores", environment.get("backend"))
     return ", ".join(fact for fact in facts if fact) or None
+
+
+def describe_judgement(provenance: Mapping[str, Any]) -> str:
+    """The views of each image, and the operating point; a report without one judges what the network itself says."""
+    evaluation = provenance.get("evaluation", {})
+    point = evaluation.get("operating_point") or provenance.get("model", {}).get("operating_point")
+    return f"views {evaluation.get('views', 'single')}, {f'operating point {point}' if point else 'uncalibrated'}"
 
 
 def csv_row(run: ComparedRun) -> dict[str, Any]:
@@ -239,7 +255,7 @@ def csv_row(run: ComparedRun) -> dict[str, Any]:
         "second_only": gain and gain.second_only,
         "p_value": gain and gain.p_value,
     }
-    return row | {name: getattr(run, name) for name in ("parameters", "multiply_adds", "epochs", "seconds", "hardware")}
+    return row | {name: getattr(run, name) for name in COSTS}
 
 
 def table_row(run: ComparedRun, rarest: str) -> list[Text]:

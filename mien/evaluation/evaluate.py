@@ -172,7 +172,8 @@ def read_report(path: Path) -> dict[str, Any]:
     """A report.json, or RunError where it is none."""
     try:
         claimed = json.loads(path.read_text(encoding="utf-8"))
-        return {"figures": claimed["figures"], "provenance": claimed["provenance"], "answered": claimed.get("answered")}
+        parts = {name: claimed.get(name) for name in ("answered", "without_duplicates")}
+        return {"figures": claimed["figures"], "provenance": claimed["provenance"], **parts}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({error!r}); expected a report.json of `mien evaluate`") from error
 
@@ -187,7 +188,8 @@ def settings_of(claimed: Mapping[str, Any]) -> dict[str, Any]:
 def verify(claimed: Mapping[str, Any], found: Report) -> list[str]:
     """What a saved report claims and a new evaluation does not bear out, one line each; none where it holds.
 
-    Hashes must be equal, figures within 1e-4: another processor rounds its sums otherwise.
+    Hashes must be equal, figures within 1e-4: another processor rounds its sums otherwise. Intervals, and what the report
+    has of corruptions and votes, are not compared.
     """
     evaluation = found.provenance["evaluation"]
     faults = [
@@ -205,9 +207,15 @@ def verify(claimed: Mapping[str, Any], found: Report) -> list[str]:
 
 def headline(report: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of a report that another evaluation must bear out, by name; None is one that is not defined."""
-    answered = report.get("answered") or {}
+    answered, distinct = report.get("answered") or {}, report.get("without_duplicates") or {}
     figures = {
         **{name: report["figures"][name] for name in VERIFIED},
+        **{f"{name} without duplicates": distinct[name] for name in VERIFIED if name in distinct},
+        **{
+            f"{figure} of {one['name']}": one[figure]
+            for one in report["figures"].get("per_class", ())
+            for figure in ("precision", "recall")
+        },
         **{f"answered {name}": answered[name] for name in ("uncertain", "accuracy") if name in answered},
     }
     return {name: figure["value"] if isinstance(figure, Mapping) else figure for name, figure in figures.items()}

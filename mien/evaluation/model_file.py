@@ -55,6 +55,7 @@ def evaluate_file(
                 "file": name_or_path if name_or_path in shipped_models() else str(find_model(name_or_path).resolve()),
                 "sha256": classifier.sha256,
                 "operating_point": point,
+                **note_on(classifier, splits),
                 **{name: parsed(text) for name, text in classifier.metadata.items()},
             },
             "costs": parsed(classifier.metadata.get("costs", "{}")),
@@ -77,8 +78,9 @@ def verify_file(
 
 
 def is_model(name_or_path: Path) -> bool:
-    """Whether this names a model that comes with mien, or an ONNX file; else it is a run's folder."""
-    return name_or_path.suffix == ".onnx" or str(name_or_path) in shipped_models()
+    """Whether this names a model that comes with mien, or an ONNX file; else it is a run's folder, whatever its name."""
+    is_run = any((name_or_path / name).is_file() for name in ("recipe.json", "ensemble.json"))
+    return name_or_path.suffix == ".onnx" or (str(name_or_path) in shipped_models() and not is_run)
 
 
 def is_about_model(report: Path) -> bool:
@@ -87,7 +89,7 @@ def is_about_model(report: Path) -> bool:
 
 
 def split_for(classifier: Classifier, *, data: str | None, skip_bad: bool = False, track: Track) -> Splits:
-    """The images split as they were when the model was trained: what it was selected on does not test it."""
+    """The images split as they were when the model was trained, where they are the same ones: see `note_on`."""
     dataset = open_data(data, skip_bad=skip_bad, track=track)
     if dataset.classes != classifier.classes:
         raise DataError(
@@ -96,6 +98,17 @@ def split_for(classifier: Classifier, *, data: str | None, skip_bad: bool = Fals
         )
     recipe = parsed(classifier.metadata.get("recipe", "{}"))
     return split(dataset, validation_share=recipe.get("validation_share", 0.2), seed=recipe.get("split_seed", 42))
+
+
+def note_on(classifier: Classifier, splits: Splits) -> dict[str, str]:
+    """A line where the model may have learned some of the test images: of others, those set aside to test on are others."""
+    learned = parsed(classifier.metadata.get("hashes", "{}")).get("train", splits.train.sha256)
+    if learned == splits.train.sha256 or not splits.test.is_carved:
+        return {}
+    return {
+        "note": f"{classifier.name} learned from other images than these would be; where they hold some of those, it is "
+        "tested on what it knows: put what it has not seen into test/, and the rest into train/"
+    }
 
 
 def parsed(text: str) -> Any:

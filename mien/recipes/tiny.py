@@ -13,7 +13,7 @@ def recipe() -> Recipe:
     0.66 after 70 epochs (one seed, an hour on one CPU core). docs/results.md has its other figures. What it reaches on
     labels alone is not measured at this length.
 
-    Run: mien train tiny precision=mixed_bfloat16, or as the model was: python benchmarks/flagship.py
+    Run: mien train tiny precision=mixed_bfloat16, or as the model was: python benchmarks/flagship.py tiny-taught-42
     """
     return replace(
         base.recipe(),

@@ -130,8 +130,7 @@ def announce(console: Console | None, recipe: Recipe, splits: Splits, what: str)
 
 def deal_folds(training: Dataset, *, folds: int, seed: int) -> Labels:
     """The fold of each image, 0 to below `folds`, stratified by class; images with equal pixels share one."""
-    if folds < 2:
-        raise RecipeError(f"folds is {folds}; expected a whole number from 2")
+    check_folds(folds)
     groups, chance = image_hashes(training.images), np.random.default_rng(seed)
     fold_of = np.full(len(training), folds - 1, np.int64)
     for fold in range(folds - 1):
@@ -141,6 +140,11 @@ def deal_folds(training: Dataset, *, folds: int, seed: int) -> Labels:
     if (np.bincount(fold_of, minlength=folds) == 0).any():
         raise DataError(f"{len(training)} images cannot fill {folds} folds; expected more images, or fewer folds")
     return fold_of
+
+
+def check_folds(folds: int) -> None:
+    if folds < 2:
+        raise RecipeError(f"folds is {folds}; expected a whole number from 2")
 
 
 def claim(folder: Path, recipe: Recipe, training: Dataset, folds: int) -> None:

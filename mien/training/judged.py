@@ -8,6 +8,7 @@ from mien.data.dataset import untracked
 from mien.data.fetch import open_data
 from mien.data.splits import Splits, split
 from mien.emotions import Track
+from mien.errors import RunError
 from mien.models.costs import describe_costs
 from mien.training.ensemble import FILE, Ensemble, load_ensemble
 from mien.training.runs import Run
@@ -62,7 +63,19 @@ def open_judged(path: Path) -> Judged:
     return Judged(run.recipe.name, load_trained(run), (run,))
 
 
+def source_of(run: Run) -> str:
+    """Where the run's images came from. Raises RunError for a run that is a part of another's work."""
+    source: str | None = run.split.get("data")
+    if source is None:
+        raise RunError(
+            f"{run.path} was trained on one fold, for those who asked what its network says of the others; expected a run "
+            "that `mien train` left"
+        )
+    return source
+
+
 def split_of(run: Run, *, data: str | None = None, track: Track = untracked) -> Splits:
     """The splits that `run` was made with. Whoever needs the same pixels compares their hashes with `run.split`."""
-    dataset = open_data(data or run.split["data"], skip_bad=run.split["skip_bad"], track=track)
+    source = source_of(run)
+    dataset = open_data(data or source, skip_bad=run.split["skip_bad"], track=track)
     return split(dataset, validation_share=run.recipe.validation_share, seed=run.recipe.split_seed)

@@ -118,6 +118,17 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
+    def check_classes(self, classes: tuple[str, ...]) -> None:
+        """Raise RecipeError where a class is named that the images do not have."""
+        named = {"oversample": [self.oversample] if self.oversample else [], "stronger_classes": self.stronger_names}
+        for field, names in named.items():
+            for name in names:
+                if name not in classes:
+                    raise RecipeError(
+                        f"{field} names {name!r}; expected a class of these images ({', '.join(classes)}): "
+                        f"give {field}=CLASS, or {field}= for none"
+                    )
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Recipe":
         """The recipe that `to_dict` gave. Raises RecipeError for a field that there is not, or a value of another type."""

@@ -156,14 +156,18 @@ class Run:
             network.save(draft)
 
 
-def new_run_path(root: Path, recipe: Recipe) -> Path:
-    """A folder name below `root` that no run has yet: 2026-11-22-baseline-42, then …-42-2."""
+def new_run_folder(root: Path, recipe: Recipe) -> Path:
+    """A folder below `root`, made here, so that no other run gets it: 2026-11-22-baseline-42, then …-42-2."""
     name = f"{datetime.now(UTC):%Y-%m-%d}-{recipe.name}-{recipe.seed}"
     path, number = root / name, 1
-    while path.exists():
-        number += 1
-        path = root / f"{name}-{number}"
-    return path
+    while True:
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+            path = root / f"{name}-{number}"
+        else:
+            return path
 
 
 def describe_environment() -> dict[str, Any]:

@@ -25,15 +25,15 @@ from mien.training.doubts import find_doubts, out_of_fold
 from mien.training.ensemble import FILE as ENSEMBLE
 from mien.training.ensemble import Ensemble, check_same_splits, save_ensemble
 from mien.training.explain import explanations
-from mien.training.judged import open_judged, split_of
+from mien.training.judged import open_judged, source_of, split_of
 from mien.training.progress import ShowProgress
 from mien.training.recipe import Recipe
-from mien.training.runs import Run, describe_environment, new_run_path
+from mien.training.runs import Run, describe_environment, new_run_folder
 from mien.training.taught import Teacher
 from mien.training.teachers import Teachers
 from mien.training.trackers import Tracker, track_report, trackers, trackers_of, tracking
 from mien.training.trained import load_trained
-from mien.training.trainer import WHENCE, check_data, oversampling_target, targets_of, train
+from mien.training.trainer import WHENCE, check_data, images_an_epoch, oversampling_target, targets_of, train
 from mien.training.tutors import Tutors
 
 PILOT_EPOCHS, PILOT_FOLDS = 4, 2  # enough to tell easy faces from hard ones
@@ -70,7 +70,7 @@ def start_run(
         raise RecipeError(f"votes came for {recipe.name}; expected them with targets=votes or curriculum=votes alone")
     source = name_source(data)
     dataset = open_data(source, skip_bad=skip_bad, track=track)
-    check_classes(recipe, dataset.classes)
+    recipe.check_classes(dataset.classes)
     splits = split(dataset, validation_share=recipe.validation_share, seed=recipe.split_seed)
     # Before there is a folder: what raises here could not be resumed.
     if recipe.oversample:
@@ -81,31 +81,19 @@ def start_run(
         build_network(recipe.model, classes=len(dataset.classes), weights=recipe.weights)
     if votes:
         load_votes(votes, splits.train, fer2013_csv=find_csv(source), partial=True)
-    path = out or new_run_path(Path("runs"), recipe)
     said = {"skipped": list(dataset.skipped), "notes": list(dataset.notes)}
     facts = {"data": source, "skip_bad": skip_bad, **said, **splits.to_dict()}
     if votes:
         facts |= {"votes": str(votes.resolve()), "votes_sha256": hash_of(votes)}
     if isinstance(teachers, Tutors):
         teachers.check(dataset, splits)
+    elif teachers:
+        teachers.check(splits.train)
+    path = out or new_run_folder(Path("runs"), recipe)
     if teachers:
         facts["teachers"] = teachers.to_dict(path)
     run = Run.create(path, recipe, split=facts)
     return train_aloud(run, splits, watching, console)
-
-
-def check_classes(recipe: Recipe, classes: tuple[str, ...]) -> None:
-    """Raise RecipeError where `recipe` names a class that the images do not have."""
-    for field, names in (
-        ("oversample", filter(None, [recipe.oversample])),
-        ("stronger_classes", recipe.stronger_names),
-    ):
-        for name in names:
-            if name not in classes:
-                raise RecipeError(
-                    f"{field} names {name!r}; expected a class of these images ({', '.join(classes)}): "
-                    f"give {field}=CLASS, or {field}= for none"
-                )
 
 
 def resume_run(
@@ -154,13 +142,13 @@ def evaluate_run(
     full: under corruptions too, and with pictures that explain one network. views: more than single averages over them.
     """
     judged = open_judged(path)
-    source = data or judged.runs[0].split["data"]
+    source = data or source_of(judged.runs[0])
     splits = judged.splits(data=source, track=track)
     return evaluate(
         judged.classifier,
         splits,
         model=judged.name,
-        data=title_of(splits.test, judged.runs[0].split["data"]),
+        data=title_of(splits.test, source_of(judged.runs[0])),
         protocol=protocol,
         without_duplicates=without_duplicates,
         corruptions=full,
@@ -199,7 +187,7 @@ def train_aloud(
     recipe = run.recipe
     check_data(splits, run)
     describe_start(run, splits.train, console)
-    progress = ShowProgress(console, epochs=recipe.epochs, images=len(splits.train))
+    progress = ShowProgress(console, epochs=recipe.epochs, images=images_an_epoch(recipe, splits.train))
     try:
         with run.alone(), tracking(run, watching) as watchers:
             return train(
@@ -273,6 +261,8 @@ def build_ensemble(
     members: tuple[Path, ...], *, out: Path, data: str | None = None, track: Track = untracked
 ) -> Ensemble:
     """Average finished runs of one split, each calibrated on its validation images; writes ensemble.json into `out`."""
+    if (out / "recipe.json").exists():
+        raise RunError(f"{out} is a run; expected a folder of its own for the ensemble: choose another --out")
     runs = tuple(map(Run.open, members))
     check_same_splits(runs)
     splits = split_of(runs[0], data=data, track=track)

@@ -11,7 +11,7 @@ from mien.data.dataset import Dataset
 from mien.emotions import Probabilities
 from mien.errors import RecipeError
 from mien.files import seen_from
-from mien.training.doubts import check_foldable, out_of_fold
+from mien.training.doubts import check_foldable, check_folds, claim, deal_folds, out_of_fold
 from mien.training.recipe import Recipe
 
 
@@ -36,6 +36,15 @@ class Teachers:
             raise RecipeError(f"two teachers are {twice[0]}; expected each to have another seed or name")
         for recipe in self.recipes:
             check_foldable(recipe)
+        check_folds(self.folds)
+
+    def check(self, train_part: Dataset) -> None:
+        """Raise what would stop them from being trained on these images."""
+        for recipe in self.recipes:
+            recipe.check_classes(train_part.classes)
+            deal_folds(train_part, folds=self.folds, seed=recipe.split_seed)
+            if self.folder:
+                claim(self.folder / folder_of(recipe), recipe, train_part, self.folds)
 
     def to_dict(self, student: Path) -> dict[str, Any]:
         """Plain JSON values for the student's run, which `from_dict` reads back."""

@@ -13,7 +13,7 @@ from mien.data.balance import class_weights, find_originals, original_names, ove
 from mien.data.dataset import Dataset
 from mien.data.splits import Splits
 from mien.emotions import Probabilities
-from mien.errors import DataError, RecipeError, RunError
+from mien.errors import DataError, RunError
 from mien.models import build_network
 from mien.models.pretrained import freeze, unfreeze
 from mien.training.augment import Strength, build_augmenter
@@ -95,6 +95,14 @@ def oversampling_target(recipe: Recipe, original: Dataset) -> int:
     except DataError as error:
         raise DataError(f"oversample_to={recipe.oversample_to}, scaled to the split: {error}") from error
     return target
+
+
+def images_an_epoch(recipe: Recipe, original: Dataset) -> int:
+    """How many images there are to learn from, copies included."""
+    if not recipe.oversample:
+        return len(original)
+    copied = int(original.counts()[original.classes.index(recipe.oversample)])
+    return len(original) - copied + oversampling_target(recipe, original)
 
 
 def order_of(recipe: Recipe, original: Dataset, learning: Dataset, difficulties: Difficulties | None) -> Order | None:
@@ -289,8 +297,7 @@ def stronger_rows(recipe: Recipe, dataset: Dataset) -> np.ndarray | None:
     """Which images are of the classes to change further; None where the recipe names none."""
     if not recipe.stronger_classes:
         return None
-    if unknown := [name for name in recipe.stronger_names if name not in dataset.classes]:
-        raise RecipeError(f"stronger_classes names {unknown[0]!r}; expected some of {', '.join(dataset.classes)}")
+    recipe.check_classes(dataset.classes)
     chosen: np.ndarray = np.isin(np.array(dataset.classes)[dataset.labels], recipe.stronger_names)
     return chosen
 

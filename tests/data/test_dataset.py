@@ -379,11 +379,20 @@ def test_without_parts_a_test_part_is_carved_and_copies_stay_together(tmp_path):
     assert loaded.test.counts()[1:].tolist() == [2, 2]
     assert set(image_hashes(loaded.test.images)).isdisjoint(image_hashes(loaded.training.images))
     assert loaded.notes[1].startswith(f"there is no test/: {len(loaded.test)} of 36 pictures are set aside to test on")
+    assert loaded.is_carved
     assert set(loaded.usage) == {TRAINING, TEST}
     assert np.all(np.diff(loaded.usage == TEST) >= 0)
     assert same(load_dataset(root), loaded)
     by_name = dict(zip(loaded.names.tolist(), loaded.labels.tolist(), strict=True))
     assert by_name["b/3.png"] == 1
+
+
+def test_a_third_part_is_not_read_and_that_is_said(tmp_path):
+    root = write_own(tmp_path / "own", ("a", "b"), each=5, parts=("train", "test", "val"))
+    loaded = load_dataset(root)
+    assert len(loaded) == 20
+    assert loaded.notes[-1] == "val/ is not read: train/ and test/ are, and validation is carved from train/"
+    assert not loaded.is_carved
 
 
 def test_seven_classes_of_other_size_are_ones_own_and_an_eighth_class_too(tmp_path):

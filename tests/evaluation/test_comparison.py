@@ -170,6 +170,17 @@ def test_runs_on_several_machines_are_told_apart(comparison):
     assert "better: Abacus 3" in text
 
 
+def test_runs_that_were_not_judged_alike_are_told_so(folders, faces, tmp_path):
+    assert "not judged alike" not in compare_reports(folders).in_words
+    seen = {"test_sha256": faces.sha256, "views": "warps", "operating_point": "balanced"}
+    folder = leave_run(tmp_path / "warped", faces, np.arange(IMAGES) < 460, provenance={"evaluation": seen})
+    comparison = compare_reports([folders[0], folder])
+    words = "first by views single, uncalibrated; warped by views warps, operating point balanced."
+    assert words in comparison.in_words
+    assert words in " ".join(printed(comparison).split())
+    assert words in comparison.to_html()
+
+
 def test_files_hold_the_same_figures(comparison, tmp_path):
     comparison.save(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [

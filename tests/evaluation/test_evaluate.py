@@ -1,4 +1,7 @@
 import dataclasses
+import functools
+import json
+import operator
 
 import numpy as np
 import pytest
@@ -92,6 +95,20 @@ def test_a_report_holds_until_a_byte_of_the_test_set_changes(splits):
     faults = verify(claimed, judge(changed))
     assert len(faults) == 1
     assert faults[0].startswith(f"test_sha256 is {changed.test.sha256[:12]}; the report says {splits.test.sha256[:12]}")
+
+
+def test_a_report_that_was_edited_does_not_hold(leaky):
+    found = judge(leaky)
+    for place, said in (
+        (("figures", "per_class", 3, "recall", "value"), "recall of happy"),
+        (("figures", "per_class", 3, "precision", "value"), "precision of happy"),
+        (("without_duplicates", "accuracy", "value"), "accuracy without duplicates"),
+    ):
+        claimed = json.loads(json.dumps(found.to_dict()))
+        *way, last = place
+        functools.reduce(operator.getitem, way, claimed)[last] += 0.01
+        (fault,) = verify(claimed, found)
+        assert fault.startswith(f"{said} is")
 
 
 def test_figures_at_an_operating_point_are_the_calibrated_ones(splits):

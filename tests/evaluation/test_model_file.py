@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mien.data.dataset import CARVED
 from mien.data.splits import split
 from mien.errors import DataError
 from mien.evaluation import model_file
@@ -67,6 +69,28 @@ def test_other_classes_are_refused(model_path, drawn, monkeypatch):
 def test_a_model_is_known_by_its_ending(model_path, tmp_path):
     assert is_model(model_path)
     assert not is_model(tmp_path)
+
+
+def test_a_run_may_have_the_name_of_a_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_model(Path("base"))
+    Path("base").mkdir()
+    assert is_model(Path("base"))
+    for name in ("recipe.json", "ensemble.json"):
+        Path("base", name).write_text("{}")
+        assert not is_model(Path("base"))
+        Path("base", name).unlink()
+
+
+def test_a_model_is_told_apart_from_images_that_it_may_know(write_model, tmp_path, drawn, monkeypatch):
+    hashes = {"train": split(drawn, validation_share=0.2, seed=42).train.sha256}
+    path = write_model(tmp_path / "model.onnx", hashes=json.dumps(hashes))
+    assert "note" not in evaluate_file(str(path)).provenance["model"]
+    grown = replace(drawn.take(np.arange(1, len(drawn))))
+    monkeypatch.setattr(model_file, "open_data", lambda source, **_: grown)
+    assert "note" not in evaluate_file(str(path)).provenance["model"]  # what tests it was given apart
+    monkeypatch.setattr(model_file, "open_data", lambda source, **_: replace(grown, notes=(f"{CARVED} 70",)))
+    assert "model learned from other images" in evaluate_file(str(path)).provenance["model"]["note"]
 
 
 def test_no_keras_is_needed(model_path, tmp_path):

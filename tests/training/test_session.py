@@ -12,8 +12,9 @@ from rich.console import Console
 
 from mien.data.audit import audit
 from mien.data.dataset import load_dataset
+from mien.data.splits import split
 from mien.data.votes import ANSWERS
-from mien.errors import DataError, MissingExtraError, RecipeError, RunError
+from mien.errors import DataError, MienError, MissingExtraError, RecipeError, RunError
 from mien.evaluation.comparison import compare_reports
 from mien.evaluation.model_file import evaluate_file
 from mien.files import hash_of
@@ -21,11 +22,12 @@ from mien.inference.classifier import WEIGHTS, load
 from mien.inference.faces import WholePicture
 from mien.recipes import find_recipe
 from mien.training import judged, session
+from mien.training.doubts import claim, train_and_predict
 from mien.training.ensemble import load_ensemble
 from mien.training.export import export_run
 from mien.training.judged import split_of
 from mien.training.recipe import Recipe
-from mien.training.runs import Run
+from mien.training.runs import Run, new_run_folder
 from mien.training.teachers import Teachers
 from mien.training.trackers import read_marks
 from mien.training.trained import load_trained
@@ -293,6 +295,36 @@ def test_teachers_that_are_not_there_are_asked_for(tmp_path, console):
     ):
         start(tmp_path / "student", console, recipe=replace(RECIPE, targets="teacher"))
     assert not (tmp_path / "student").exists()
+
+
+@pytest.mark.usefixtures("few_faces")
+def test_what_stops_teachers_from_being_trained_leaves_no_student_behind(tmp_path, console, drawn):
+    student = replace(RECIPE, targets="teacher")
+    for teachers, fault in (
+        (Teachers((replace(RECIPE, oversample="bored", oversample_to=90),)), "oversample names 'bored'"),
+        (Teachers((RECIPE,), folds=9_999), "images cannot fill 9999 folds"),
+    ):
+        with pytest.raises(MienError, match=fault):
+            start(tmp_path / "student", console, recipe=student, teachers=teachers)
+    claim(tmp_path / "theirs" / "small-42", RECIPE, drawn, 3)
+    with pytest.raises(RunError, match="holds folds of another recipe"):
+        start(tmp_path / "student", console, recipe=student, teachers=Teachers((RECIPE,), folder=tmp_path / "theirs"))
+    assert not (tmp_path / "student").exists()
+
+
+@pytest.mark.usefixtures("few_faces")
+def test_a_fold_is_not_judged_as_a_run_is(tmp_path, drawn):
+    splits = split(drawn, validation_share=0.2, seed=1)
+    train_and_predict(replace(RECIPE, epochs=1), splits, tmp_path / "fold-1")
+    for use in (session.evaluate_run, session.calibrate_run):
+        with pytest.raises(RunError, match="fold-1 was trained on one fold, .* expected a run that `mien train` left"):
+            use(tmp_path / "fold-1")
+
+
+def test_two_runs_of_one_recipe_have_each_a_folder(tmp_path):
+    first, second = (new_run_folder(tmp_path / "runs", RECIPE) for _ in range(2))
+    assert first.is_dir()
+    assert second.name == f"{first.name}-2"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from mien.training.trained import load_trained
 from mien.training.trainer import (
     build_batches,
     compile_for,
+    images_an_epoch,
     is_over,
     learning_targets,
     network_of,
@@ -272,6 +273,7 @@ def test_every_choice_trains_stops_and_goes_on(splits, small, new_run, stop_afte
 def test_class_weights_are_those_of_the_oversampled_images(splits, small):
     recipe = dataclasses.replace(small, oversample="disgusted", oversample_to=100)
     learning = oversampled(recipe, splits)
+    assert images_an_epoch(recipe, splits.train) == len(learning) > images_an_epoch(small, splits.train)
     assert learning.counts()[1] == 80  # 100, scaled to the split
     before, after = (build_batches(recipe, part, targets_of(part)).weights for part in (splits.train, learning))
     assert after[1] == pytest.approx(len(learning) / (7 * 80))
