@@ -3,11 +3,13 @@
     python benchmarks/candidates.py FILE … --data DIR [--views mirror]
 
 A file is an ONNX file of `mien export`, or the name of a model that comes with mien. All are judged on the images that
-none of them learned from, with the calibration that each holds, fitted on most of the same images: so ECE is left out.
+none of them learned from, with the calibration that each holds. It was fitted on some of the same images, as the epoch was
+chosen, and on all of them where a file held fewer back than others: so ECE is left out, and NLL is to be read with care.
 Average precision is of the accuracy point; the last columns are of the balanced one. Then each is set beside the first,
 image by image, with 95 % intervals.
 """
 
+import json
 from argparse import ArgumentParser
 
 import numpy as np
@@ -18,6 +20,7 @@ from sklearn.metrics import average_precision_score
 from mien.data.dataset import Dataset, untracked
 from mien.data.splits import find_leaks
 from mien.emotions import Images, Probabilities
+from mien.errors import DataError
 from mien.evaluation.metrics import Estimate, compare, measure
 from mien.evaluation.model_file import split_for
 from mien.evaluation.views import VIEWS, look_at
@@ -43,8 +46,12 @@ def main() -> None:
 
 
 def unknown_to(classifiers: list[Classifier], data: str | None) -> Dataset:
-    """The validation images of the first that no other learned from."""
-    first, *others = (split_for(classifier, data=data, track=untracked) for classifier in classifiers)
+    """The validation images of the first that no other learned from. Raises DataError where --data is not what they did."""
+    parts = [split_for(classifier, data=data, track=untracked) for classifier in classifiers]
+    for classifier, splits in zip(classifiers, parts, strict=True):
+        if json.loads(classifier.metadata["hashes"])["train"] != splits.train.sha256:
+            raise DataError(f"{classifier.name} was trained on other images; expected those in --data")
+    first, *others = parts
     known = [find_leaks(splits.train, first.validation) for splits in others]
     return first.validation.take(np.setdiff1d(np.arange(len(first.validation)), np.concatenate([[], *known])))
 

@@ -232,7 +232,7 @@ def compare(*runs: Path, out: Path = Path("comparison"), json: bool = False) -> 
 
 @app.command
 def ensemble(*runs: Path, out: Path, data: Data = None) -> None:
-    """Average finished runs: a folder that `mien evaluate` and `mien calibrate` take as they take a run.
+    """Average finished runs, each calibrated: a folder that `mien evaluate` takes as it takes a run.
 
     Args:
         runs: Two or more folders that `mien train` printed, of one split.
@@ -626,9 +626,9 @@ def choose_backend(backend: str | None) -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     chosen = os.environ["KERAS_BACKEND"]
     if chosen in BRINGS and find_spec("keras") and not find_spec(chosen):
+        another = "" if backend else ", or set KERAS_BACKEND to one that is"
         raise MissingExtraError(
-            f"Keras is to compute with {chosen}, which is not installed; run: pip install {BRINGS[chosen]}, or choose "
-            "another with --backend or KERAS_BACKEND"
+            f"Keras is to compute with {chosen}, which is not installed; run: pip install {BRINGS[chosen]}{another}"
         )
     if chosen == "tensorflow":
         import_tensorflow()
@@ -655,7 +655,7 @@ def main() -> None:
         fail(str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            fail(f"a file cannot be written ({error.strerror}); free space there, and go on where it stopped")
+            fail(f"{error.filename or 'a file'} cannot be written ({error.strerror}); free space there")
         if error.filename is None:
             raise
         fail(f"{error.filename} cannot be used ({error.strerror}); expected a place that may be written to, with room")

@@ -236,15 +236,15 @@ def reaches(address: tuple[str, int]) -> bool:
 
 
 def check_cache() -> Iterator[Finding]:
-    """Decoded images of other data than FER2013 as it is here now."""
+    """Decoded images of other data than MIEN_DATA or KaggleHub's copy as they are now."""
     folder = cache_folder()
     files = sorted(folder.glob("*.npz")) if folder.is_dir() else []  # a draft that was left there too
     current = fingerprints()
     stale = [file for file in files if current and file.stem not in current]
     megabytes = sum(file.stat().st_size for file in stale or files) / 1e6
     if stale:
-        cure = f"where no images of your own are among them, run: rm {shlex.join(map(str, stale))}"
-        found = f"{len(stale)} of {len(files)} data sets are not the FER2013 at hand, {megabytes:.0f} MB"
+        cure = f"they are decoded again when they are needed; to free the space, run: rm {shlex.join(map(str, stale))}"
+        found = f"{len(stale)} of {len(files)} data sets are none at hand that mien knows of, {megabytes:.0f} MB"
         yield Finding("cache", "note", found, cure)
     else:
         yield Finding("cache", "ok", f"{len(files)} data sets, {megabytes:.0f} MB, in {folder}")

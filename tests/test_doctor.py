@@ -194,7 +194,7 @@ def test_a_stale_cache_is_named_with_its_files(monkeypatch, tmp_path):
     (name, _) = doctor.fingerprints()
     (folder / f"{name}.npz").write_bytes(bytes(10))
     finding = one(doctor.check_cache)
-    assert (finding.state, finding.found) == ("note", "1 of 2 data sets are not the FER2013 at hand, 3 MB")
+    assert (finding.state, finding.found) == ("note", "1 of 2 data sets are none at hand that mien knows of, 3 MB")
     assert finding.cure.endswith(f"run: rm {folder}/old.npz")
 
 

@@ -47,6 +47,7 @@ PRIVATE_COUNTS = (491, 55, 528, 879, 626, 594, 416)
 CLASSES = (2, 50)  # fewest and most of a folder of one's own
 TEST_SHARE = 0.2  # carved from a folder that has no test part
 TEST_SEED = 0  # the same for every recipe: runs on one folder are tested on the same images
+THIRD_PARTS = ("val", "valid", "validation", "dev")
 CARVED = "there is no test/:"  # how the note on that begins
 LEAVE_OUT = "leave out what is bad with --skip-bad"
 
@@ -154,14 +155,22 @@ def load_dataset(source: Path, *, skip_bad: bool = False, track: Track = untrack
     """
     source = locate(source)
     cached = cache_folder() / f"{fingerprint(source, skip_bad=skip_bad)}.npz"
-    if (known := read_cache(cached)) is not None:
-        return known
-    load = load_csv if source.is_file() else load_folder
-    dataset = load(source, skip_bad=skip_bad, track=track)
-    # Where nothing can be kept, the next load takes longer, and no more.
-    with suppress(OSError):
-        write_cache(cached, dataset)
-    return dataset
+    dataset = read_cache(cached)
+    if dataset is None:
+        load = load_csv if source.is_file() else load_folder
+        dataset = load(source, skip_bad=skip_bad, track=track)
+        # Where nothing can be kept, the next load takes longer, and no more.
+        with suppress(OSError):
+            write_cache(cached, dataset)
+    return replace(dataset, notes=(*dataset.notes, *unread(source)))
+
+
+def unread(source: Path) -> Iterator[str]:
+    """A line for a third part beside train/ and test/."""
+    if all((source / part).is_dir() for part in ("train", "test")):
+        for path in sorted(source.iterdir()):
+            if path.is_dir() and path.name.lower() in THIRD_PARTS:
+                yield f"{path.name}/ is not read: train/ and test/ are, and validation is carved from train/"
 
 
 def locate(source: Path) -> Path:
@@ -314,11 +323,8 @@ def load_folder(source: Path, *, skip_bad: bool, track: Track) -> Dataset:
             good[row] = False
     kept, labels = np.array(names, dtype=str)[good], labels[good]
     usage = own_usage_of(kept) if tree.own else usage_of(kept, labels)
-    notes = [f"{changed:,} of {len(kept):,} pictures were made {SIZE}×{SIZE} and grey"] if changed else []
-    notes += [
-        f"{folder}/ is not read: train/ and test/ are, and validation is carved from train/" for folder in beside(tree)
-    ]
-    dataset = Dataset(images[good], labels, kept, usage, tree.classes, tuple(skipped), tuple(notes))
+    notes = (f"{changed:,} of {len(kept):,} pictures were made {SIZE}×{SIZE} and grey",) if changed else ()
+    dataset = Dataset(images[good], labels, kept, usage, tree.classes, tuple(skipped), notes)
     return finish_own(dataset, tree) if tree.own else dataset
 
 
@@ -337,17 +343,6 @@ def list_images(tree: Tree) -> tuple[list[str], Labels, list[str]]:
         names += [f"{folder}/{file}" for file in files]
         labels += [label] * len(files)
     return names, np.array(labels, dtype=np.int64), missing
-
-
-def beside(tree: Tree) -> list[str]:
-    """Other folders beside train/ and test/, such as val/."""
-    if tree.parts == ("",):
-        return []
-    return sorted(
-        path.name
-        for path in tree.source.iterdir()
-        if path.is_dir() and path.name not in tree.parts and not path.name.startswith(".")
-    )
 
 
 def own_usage_of(names: Names) -> Names:

@@ -20,7 +20,7 @@ from mien.evaluation.predictions import REMEDY, Predictions, load_predictions
 from mien.evaluation.report import FORMAT, bounds, pages, percent
 from mien.files import write_json, write_text
 
-COSTS = ("parameters", "multiply_adds", "epochs", "seconds", "hardware", "judged")
+LAST_COLUMNS = ("parameters", "multiply_adds", "epochs", "seconds", "hardware", "judged")
 CHANCE = 0.05  # a difference that chance brings about at least as often is not believed
 
 
@@ -230,10 +230,11 @@ def describe_hardware(environment: Mapping[str, Any]) -> str | None:
 
 
 def describe_judgement(provenance: Mapping[str, Any]) -> str:
-    """The views of each image, and the operating point; a report without one judges what the network itself says."""
+    """The views of each image, and whose probabilities: a network's own, its ensemble's or those at an operating point."""
     evaluation = provenance.get("evaluation", {})
     point = evaluation.get("operating_point") or provenance.get("model", {}).get("operating_point")
-    return f"views {evaluation.get('views', 'single')}, {f'operating point {point}' if point else 'uncalibrated'}"
+    own = "members calibrated" if "ensemble" in provenance.get("recipe", {}) else "uncalibrated"
+    return f"views {evaluation.get('views', 'single')}, {f'operating point {point}' if point else own}"
 
 
 def csv_row(run: ComparedRun) -> dict[str, Any]:
@@ -255,7 +256,7 @@ def csv_row(run: ComparedRun) -> dict[str, Any]:
         "second_only": gain and gain.second_only,
         "p_value": gain and gain.p_value,
     }
-    return row | {name: getattr(run, name) for name in COSTS}
+    return row | {name: getattr(run, name) for name in LAST_COLUMNS}
 
 
 def table_row(run: ComparedRun, rarest: str) -> list[Text]:

@@ -101,13 +101,13 @@ def split_for(classifier: Classifier, *, data: str | None, skip_bad: bool = Fals
 
 
 def note_on(classifier: Classifier, splits: Splits) -> dict[str, str]:
-    """A line where the model may have learned some of the test images: of others, those set aside to test on are others."""
+    """A line where the test images were set aside from others than those that the model was trained on."""
     learned = parsed(classifier.metadata.get("hashes", "{}")).get("train", splits.train.sha256)
     if learned == splits.train.sha256 or not splits.test.is_carved:
         return {}
     return {
-        "note": f"{classifier.name} learned from other images than these would be; where they hold some of those, it is "
-        "tested on what it knows: put what it has not seen into test/, and the rest into train/"
+        "note": f"{classifier.name} was trained on another set of images; if these include some of them, it may be tested "
+        "on what it learned: put unseen pictures into test/, and the rest into train/"
     }
 
 

@@ -1,11 +1,12 @@
 """Results with their images in; pictures and videos with boxes, labels and bars drawn on them out."""
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import mean, median_low
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,10 @@ INK, PAPER = "#141414", (20, 20, 20, 170)  # text on a colour; what bars stand o
 BARS = 3  # the likeliest classes, below a face
 SMALL = 90  # pixels: faces narrower than this get their label alone
 JPEG_QUALITY = 92
-RATE, LEAST_RATE, MOST_RATE = 25.0, 1.0, 60.0  # frames a second: of a video that does not say; the fewest, the most
+RATE = 30.0  # frames a second, of a video that does not say
+LEAST_RATE, MOST_RATE = 20.0, 60.0  # a multiple of fewer: repeating frames costs little, and some may come faster later
 WAITING = 9  # frames from whose times the rate is taken: the first may be shown longer than others
-MOST_APART = 60.0  # seconds between two frames
+MOST_APART = 600.0  # seconds between two frames
 
 
 def annotate(image: Picture, faces: Sequence[Face]) -> Picture:
@@ -103,6 +105,10 @@ def open_annotations(target: Path) -> Iterator["Annotations"]:
         annotations.close()
 
 
+class LateError(DataError):
+    """The video before the one at hand, which is drawn, could not be written."""
+
+
 class Annotations:
     """Draws each result it is given; `open_annotations` makes one."""
 
@@ -121,12 +127,18 @@ class Annotations:
         """Draw one result; those without an image are passed over. Raises DataError where it cannot be written."""
         if result.image is None or result.error is not None:
             return
+        late = None
         if self.video is not None and not self.single and begins(result, self.source):
-            self.close()
+            try:
+                self.close()
+            except DataError as error:
+                late = LateError(str(error))
         self.source = result.source
         image = annotate(result.image, result.faces)
         with writing(self.target):
             self.write(image, result)
+        if late:
+            raise late
 
     def write(self, image: Picture, result: Result) -> None:
         if not self.single and result.seconds is None:
@@ -186,7 +198,7 @@ class Video:
             self.put(image, seconds)
             return
         self.waiting.append((image, seconds))
-        if len(self.waiting) == WAITING:
+        if len(self.waiting) == WAITING or seconds is None:
             self.open()
 
     def open(self) -> None:
@@ -204,21 +216,22 @@ class Video:
             raise DataError(
                 f"{shown(str(self.path))} cannot be written; expected a folder with room, and a name in .mp4"
             )
-        (self.last, self.seconds), self.owed = frames[0], 0.0
+        (self.last, self.seconds), self.apart, self.owed = frames[0], 1 / self.rate, 0.0
         for image, seconds in frames[1:]:
             self.put(image, seconds)
 
     def put(self, image: Picture, seconds: float | None) -> None:
         """Write the last frame until it is time for this one."""
-        apart = 1 / self.rate if seconds is None or self.seconds is None else seconds - self.seconds
+        apart = 0.0 if seconds is None or self.seconds is None else seconds - self.seconds
         # Where time leaps, another source has begun, or its clock cannot be trusted.
-        self.write_last(apart if 0 < apart <= MOST_APART else 1 / self.rate)
+        self.apart = apart if 0 < apart <= MOST_APART else 1 / self.rate
+        self.write_last()
         self.last, self.seconds = image, seconds
 
-    def write_last(self, apart: float) -> None:
+    def write_last(self) -> None:
         import cv2
 
-        self.owed += apart * self.rate
+        self.owed += self.apart * self.rate
         times = round(self.owed)
         self.owed -= times
         image = self.last
@@ -232,15 +245,22 @@ class Video:
             self.open()
         with self.files:
             if self.writer is not None:
-                self.write_last((1 - self.owed) / self.rate)
+                self.write_last()  # for as long as the one before it
                 self.writer.release()
                 check_readable(self.draft, self.path)
 
 
 def rate_of(times: Sequence[float]) -> float:
-    """Frames a second of a video whose first frames are at these seconds: of few digits, as MPEG-4 wants it."""
+    """Frames a second of a video whose first frames are at these seconds: of few digits, as MPEG-4 wants it.
+
+    It is the mean of the intervals next to the median: some containers round each time to a millisecond.
+    """
     apart = [later - earlier for earlier, later in pairwise(times) if later > earlier]
-    return round(min(MOST_RATE, max(LEAST_RATE, 1 / median(apart))), 2) if apart else RATE
+    if not apart:
+        return RATE
+    usual = median_low(apart)
+    rate = 1 / mean(gap for gap in apart if abs(gap - usual) <= usual / 2)
+    return round(min(MOST_RATE, rate * math.ceil(LEAST_RATE / rate)), 2)
 
 
 def check_readable(draft: Path, path: Path) -> None:

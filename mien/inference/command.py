@@ -201,8 +201,10 @@ class Forgiving:
         try:
             self.writer.add(result)
         except DataError as error:
-            self.failed = result.source
+            from mien.inference.annotate import LateError
+
             self.failures.tell(str(error))
+            self.failed = self.failed if isinstance(error, LateError) else result.source
 
 
 COLUMNS = "{:<12} {:>5}  {:<22} {:>9} {:>4}  {}"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,7 +24,9 @@ from mien.training.progress import ShowProgress
 from mien.training.recipe import Recipe
 from mien.training.runs import Run
 from mien.training.trained import load_trained
-from mien.training.trainer import train
+from mien.training.trainer import images_an_epoch, train
+
+CLAIM = "folds.json"  # in a folder of folds: whose they are
 
 TrainFold = Callable[..., Probabilities]  # as train_and_predict: learns from train and validation, predicts test
 
@@ -125,7 +128,7 @@ def announce(console: Console | None, recipe: Recipe, splits: Splits, what: str)
     if console is None:
         return ()
     console.print(f"{what}: training {recipe.name} on {len(splits.train):,} faces", highlight=False)
-    return (ShowProgress(console, epochs=recipe.epochs, images=len(splits.train)),)
+    return (ShowProgress(console, epochs=recipe.epochs, images=images_an_epoch(recipe, splits.train)),)
 
 
 def deal_folds(training: Dataset, *, folds: int, seed: int) -> Labels:
@@ -148,10 +151,17 @@ def check_folds(folds: int) -> None:
 
 
 def claim(folder: Path, recipe: Recipe, training: Dataset, folds: int) -> None:
-    """Say in `folder` whose folds it holds, or find that they are others'."""
-    path = folder / "folds.json"
-    mine = {"folds": folds, "images_sha256": training.sha256, "recipe": recipe.to_dict()}
-    if not path.exists():
-        write_json(path, mine)
-    elif json.loads(path.read_text(encoding="utf-8")) != mine:
+    """Say in `folder` whose folds it holds. Raises RunError where they are others'."""
+    check_free(folder, recipe, training, folds)
+    write_json(folder / CLAIM, claim_of(recipe, training, folds))
+
+
+def check_free(folder: Path, recipe: Recipe, training: Dataset, folds: int) -> None:
+    """Raise RunError where `folder` holds others' folds."""
+    path = folder / CLAIM
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != claim_of(recipe, training, folds):
         raise RunError(f"{folder} holds folds of another recipe, number or data set; expected a new folder, or its own")
+
+
+def claim_of(recipe: Recipe, training: Dataset, folds: int) -> dict[str, Any]:
+    return {"folds": folds, "images_sha256": training.sha256, "recipe": recipe.to_dict()}

@@ -68,8 +68,7 @@ def source_of(run: Run) -> str:
     source: str | None = run.split.get("data")
     if source is None:
         raise RunError(
-            f"{run.path} was trained on one fold, for those who asked what its network says of the others; expected a run "
-            "that `mien train` left"
+            f"{run.path} learned all folds but one, to be asked about that one; expected a run that `mien train` left"
         )
     return source
 

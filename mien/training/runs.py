@@ -160,9 +160,10 @@ def new_run_folder(root: Path, recipe: Recipe) -> Path:
     """A folder below `root`, made here, so that no other run gets it: 2026-11-22-baseline-42, then …-42-2."""
     name = f"{datetime.now(UTC):%Y-%m-%d}-{recipe.name}-{recipe.seed}"
     path, number = root / name, 1
+    root.mkdir(parents=True, exist_ok=True)
     while True:
         try:
-            path.mkdir(parents=True)
+            path.mkdir()
         except FileExistsError:
             number += 1
             path = root / f"{name}-{number}"

@@ -11,7 +11,7 @@ from mien.data.dataset import Dataset
 from mien.emotions import Probabilities
 from mien.errors import RecipeError
 from mien.files import seen_from
-from mien.training.doubts import check_foldable, check_folds, claim, deal_folds, out_of_fold
+from mien.training.doubts import check_foldable, check_folds, check_free, deal_folds, out_of_fold
 from mien.training.recipe import Recipe
 
 
@@ -44,7 +44,7 @@ class Teachers:
             recipe.check_classes(train_part.classes)
             deal_folds(train_part, folds=self.folds, seed=recipe.split_seed)
             if self.folder:
-                claim(self.folder / folder_of(recipe), recipe, train_part, self.folds)
+                check_free(self.folder / folder_of(recipe), recipe, train_part, self.folds)
 
     def to_dict(self, student: Path) -> dict[str, Any]:
         """Plain JSON values for the student's run, which `from_dict` reads back."""

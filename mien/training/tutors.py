@@ -57,12 +57,14 @@ class Tutors:
             if model.learned_from() == student.train.sha256:
                 continue
             recipe = model.describe()["recipe"]
-            known = split(dataset, validation_share=recipe["validation_share"], seed=recipe["split_seed"]).train
+            known = split(
+                dataset, validation_share=recipe.get("validation_share", 0.2), seed=recipe.get("split_seed", 42)
+            ).train
             if known.sha256 != model.learned_from() or len(find_leaks(known, student.validation)):
                 raise RunError(
                     f"{model.path} learned from other images than the student is to: it may know those that judge it; "
-                    "expected teachers of one split: train them with the same data and split_seed, and at least the "
-                    "student's validation_share"
+                    "expected teachers that held those back: train them with the same data and split_seed, and at least "
+                    "the student's validation_share"
                 )
 
     def open(self, *, precision: str) -> tuple[Teacher, ...]:

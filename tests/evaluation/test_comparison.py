@@ -174,6 +174,9 @@ def test_runs_that_were_not_judged_alike_are_told_so(folders, faces, tmp_path):
     assert "not judged alike" not in compare_reports(folders).in_words
     seen = {"test_sha256": faces.sha256, "views": "warps", "operating_point": "balanced"}
     folder = leave_run(tmp_path / "warped", faces, np.arange(IMAGES) < 460, provenance={"evaluation": seen})
+    both = {"recipe": {"ensemble": []}, "evaluation": {"test_sha256": faces.sha256}}
+    ensemble = leave_run(tmp_path / "both", faces, np.arange(IMAGES) < 460, provenance=both)
+    assert "both by views single, members calibrated" in compare_reports([folders[0], ensemble]).in_words
     comparison = compare_reports([folders[0], folder])
     words = "first by views single, uncalibrated; warped by views warps, operating point balanced."
     assert words in comparison.in_words

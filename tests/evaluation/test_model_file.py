@@ -86,11 +86,11 @@ def test_a_model_is_told_apart_from_images_that_it_may_know(write_model, tmp_pat
     hashes = {"train": split(drawn, validation_share=0.2, seed=42).train.sha256}
     path = write_model(tmp_path / "model.onnx", hashes=json.dumps(hashes))
     assert "note" not in evaluate_file(str(path)).provenance["model"]
-    grown = replace(drawn.take(np.arange(1, len(drawn))))
-    monkeypatch.setattr(model_file, "open_data", lambda source, **_: grown)
+    other = drawn.take(np.arange(1, len(drawn)))
+    monkeypatch.setattr(model_file, "open_data", lambda source, **_: other)
     assert "note" not in evaluate_file(str(path)).provenance["model"]  # what tests it was given apart
-    monkeypatch.setattr(model_file, "open_data", lambda source, **_: replace(grown, notes=(f"{CARVED} 70",)))
-    assert "model learned from other images" in evaluate_file(str(path)).provenance["model"]["note"]
+    monkeypatch.setattr(model_file, "open_data", lambda source, **_: replace(other, notes=(f"{CARVED} 70",)))
+    assert "model was trained on another set of images" in evaluate_file(str(path)).provenance["model"]["note"]
 
 
 def test_no_keras_is_needed(model_path, tmp_path):

@@ -16,6 +16,7 @@ from mien.errors import DataError
 from mien.inference import annotate as module
 from mien.inference.annotate import COLOURS, WAITING, Annotations, annotate, colour_of, open_annotations
 from mien.inference.classifier import Face
+from mien.inference.command import Failures, Forgiving
 from mien.inference.schema import Result
 
 PROBABILITIES = dict(zip(EMOTIONS, (0.05, 0.0, 0.0, 0.8, 0.1, 0.05, 0.0), strict=True))
@@ -115,10 +116,10 @@ def read_back(path: Path) -> tuple[int, float, tuple[int, int]]:
 
 def test_videos_become_videos_at_their_rate(tmp_path):
     with open_annotations(tmp_path / "out") as annotations:
-        for result in [*clip(6), *clip(3, source="other.avi", rate=2), *clip(1, source="webcam 0")]:
+        for result in [*clip(6, rate=30), *clip(3, source="other.avi", rate=2), *clip(1, source="webcam 0")]:
             annotations.add(result)
-    assert read_back(tmp_path / "out" / "clip.mp4") == (6, pytest.approx(10), (400, 300))
-    assert read_back(tmp_path / "out" / "other.mp4") == (3, pytest.approx(2), (400, 300))
+    assert read_back(tmp_path / "out" / "clip.mp4") == (6, pytest.approx(30), (400, 300))
+    assert read_back(tmp_path / "out" / "other.mp4") == (30, pytest.approx(20), (400, 300))
     assert read_back(tmp_path / "out" / "webcam 0.mp4")[0] == 1
 
 
@@ -126,10 +127,14 @@ def test_videos_become_videos_at_their_rate(tmp_path):
     ("times", "rate", "frames"),
     [
         ([0, 2, 2.05, 2.1, 2.15], 20, 44),  # a first picture that is held
-        ([number / 30 for number in range(8)] + [1, 2, 3], 30, 91),  # a webcam whose frames had gathered
+        ([number / 30 for number in range(8)] + [1, 2, 3], 30, 120),  # a webcam whose frames had gathered
         ([number * 0.007 for number in range(61)], 60, 26),  # more than most players show
-        ([0, 100, 200], 1, 3),  # a clock that leaps
-        ([0.0] * 12, 25, 12),
+        ([round(number / 60, 3) for number in range(300)], 60, 300),  # a container that rounds to milliseconds
+        ([round(number / 24, 3) for number in range(300)], 24.02, 300),
+        ([number / 2 for number in range(9)] + [4 + number / 20 for number in range(1, 41)], 20, 121),  # a slow start
+        ([0, 1000, 2000], 20, 3),  # a clock that leaps
+        ([0, 0.05, 2.05], 20, 81),  # two intervals, and neither is near their mean
+        ([0.0] * 12, 30, 12),
     ],
 )
 def test_a_video_lasts_as_long_as_what_it_shows(tmp_path, times, rate, frames):
@@ -141,22 +146,46 @@ def test_a_video_lasts_as_long_as_what_it_shows(tmp_path, times, rate, frames):
 
 def test_one_file_takes_all_frames_fitted_into_the_first(tmp_path):
     with open_annotations(tmp_path / "all.mp4") as annotations:
-        for result in [*clip(4, size=(101, 201)), photo(), *clip(2, source="other.mp4")]:
+        for result in [*clip(4, size=(101, 201), rate=30), photo(), *clip(2, source="other.mp4", rate=30)]:
             annotations.add(result)
-    assert read_back(tmp_path / "all.mp4") == (7, pytest.approx(10), (202, 102))
+    assert read_back(tmp_path / "all.mp4") == (7, pytest.approx(30), (202, 102))
     assert [path.name for path in tmp_path.iterdir()] == ["all.mp4"]
 
 
 def test_a_video_broken_off_holds_what_was_done(tmp_path):
     def draw() -> None:
         with open_annotations(tmp_path / "out.mp4") as annotations:
-            for result in clip(4):
+            for result in clip(4, rate=30):
                 annotations.add(result)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         draw()
     assert read_back(tmp_path / "out.mp4")[0] == 4
+
+
+def test_a_video_that_fails_late_does_not_cost_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "check_readable", refuse_first())
+    failures = Failures()
+    with open_annotations(tmp_path) as annotations:
+        writer = Forgiving(annotations, failures)
+        for result in [*clip(3, source="bad.mp4", rate=30), *clip(3, source="good.mp4", rate=30)]:
+            writer.add(result)
+    assert failures.number == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["good.mp4"]
+    assert read_back(tmp_path / "good.mp4")[0] == 3
+
+
+def refuse_first():
+    """The first video that is closed cannot be read back."""
+    closed = []
+
+    def check(draft, path):
+        closed.append(path)
+        if len(closed) == 1:
+            raise DataError(f"{path.name} cannot be written")
+
+    return check
 
 
 def test_nothing_to_draw_leaves_nothing(tmp_path):
@@ -241,7 +270,7 @@ def test_a_video_below_a_file_is_said(tmp_path, frames):
 
 def test_the_same_video_twice_becomes_two(tmp_path):
     with open_annotations(tmp_path) as annotations:
-        for result in [*clip(3), *clip(3)]:
+        for result in [*clip(3, rate=30), *clip(3, rate=30)]:
             annotations.add(result)
     assert [read_back(tmp_path / name)[0] for name in ("clip.mp4", "clip-2.mp4")] == [3, 3]
 

@@ -164,7 +164,7 @@ def test_a_student_learns_what_teachers_say_of_images_they_did_not_learn(tmp_pat
 def test_runs_that_cannot_teach_are_refused_before_there_is_a_student(tmp_path, console):
     other = start(tmp_path / "other", console, recipe=replace(RECIPE, epochs=1, split_seed=7))
     with pytest.raises(
-        RunError, match="other learned from other images than the student.*expected teachers of one split"
+        RunError, match="other learned from other images than the student.*expected teachers that held those back"
     ):
         start(tmp_path / "student", console, recipe=STUDENT, teachers=Tutors((other.path,)))
     with pytest.raises(
