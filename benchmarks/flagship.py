@@ -78,7 +78,6 @@ def plan() -> tuple[Training, ...]:
     plain = ("mixup=0", "erasing=0", "zoom=0.12", "shift=0.08")
     return (
         Training("base-plain-42", base.override(*shown, *longer, *plain, "name=base_plain")),
-        Training("tiny-taught-42", tiny.override(*shown, "name=tiny_taught")),
         Training("tiny-fuller-42", tiny.override(*shown, "validation_share=0.05", "epochs=90", "name=tiny_fuller")),
     )
 
