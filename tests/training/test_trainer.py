@@ -339,7 +339,7 @@ def test_a_curriculum_without_difficulties_is_refused(splits, small, new_run):
 
 def test_an_unknown_class_is_answered_with_the_right_ones(splits, small, new_run):
     recipe = dataclasses.replace(small, stronger_classes="fear")
-    with pytest.raises(RecipeError, match="'fear'; expected some of angry, disgusted, fearful"):
+    with pytest.raises(RecipeError, match="'fear'; expected a class of these images \\(angry, disgusted, fearful"):
         train(recipe, splits, new_run(recipe))
 
 
