@@ -317,7 +317,9 @@ def test_a_fold_is_not_judged_as_a_run_is(tmp_path, drawn):
     splits = split(drawn, validation_share=0.2, seed=1)
     train_and_predict(replace(RECIPE, epochs=1), splits, tmp_path / "fold-1")
     for use in (session.evaluate_run, session.calibrate_run):
-        with pytest.raises(RunError, match="fold-1 learned all folds but one, .*; expected a run that `mien train` left"):
+        with pytest.raises(
+            RunError, match="fold-1 learned all folds but one, .*; expected a run that `mien train` left"
+        ):
             use(tmp_path / "fold-1")
 
 
