@@ -23,8 +23,9 @@ from mien.emotions import Images, Probabilities
 from mien.errors import DataError
 from mien.evaluation.metrics import Estimate, compare, measure
 from mien.evaluation.model_file import split_for
+from mien.evaluation.report import percent
 from mien.evaluation.views import VIEWS, look_at
-from mien.inference.classifier import Classifier, load
+from mien.inference.classifier import OPERATING_POINTS, Classifier, load
 
 RARE, HARD = "disgusted", "fearful"
 
@@ -59,7 +60,7 @@ def unknown_to(classifiers: list[Classifier], data: str | None) -> Dataset:
 def read(file: str, images: Images, views: str) -> tuple[Probabilities, Probabilities]:
     """What it says at the accuracy point, and at the balanced one."""
     accuracy, balanced = (
-        look_at(load(file, operating_point=point), views).predict(images) for point in ("accuracy", "balanced")
+        look_at(load(file, operating_point=point), views).predict(images) for point in OPERATING_POINTS
     )
     return accuracy, balanced
 
@@ -73,17 +74,13 @@ def tabulate(said: dict[str, tuple[Probabilities, Probabilities]], images: Datas
         classes = {one.name: one for one in at_balance.per_class}
         table.add_row(
             file,
-            f"{figures.accuracy.value:.1%}",
+            percent(figures.accuracy),
             f"{figures.macro_f1.value:.3f}",
             f"{figures.nll:.3f}",
             f"{average_precision_score(images.labels == rare, accuracy[:, rare]):.3f}",
-            *map(share, (classes[RARE].recall, classes[RARE].precision, classes[HARD].recall)),
+            *map(percent, (classes[RARE].recall, classes[RARE].precision, classes[HARD].recall)),
         )
     return table
-
-
-def share(estimate: Estimate | None) -> str:
-    return "–" if estimate is None else f"{estimate.value:.2f}"
 
 
 def points(difference: Estimate) -> str:

@@ -61,11 +61,10 @@ def check_python() -> Iterator[Finding]:
 def check_packages() -> Iterator[Finding]:
     """What `pip install mien` brings."""
     wanted = [requirement for requirement in requirements() if applies(requirement, extra="")]
-    missing = [fault for requirement in wanted if (fault := lack(requirement))]
-    found = ", ".join(" ".join(map(str, find(requirement.name))) for requirement in wanted)
+    missing, found = look_for(wanted)
     name = f"mien {installed_version('mien')}"
     if missing:
-        yield Finding(name, "fault", ", ".join(missing), "run: pip install --upgrade --force-reinstall mien")
+        yield Finding(name, "fault", missing, "run: pip install --upgrade --force-reinstall mien")
     else:
         yield Finding(name, "ok", found)
 
@@ -74,11 +73,10 @@ def check_extras() -> Iterator[Finding]:
     """What `pip install 'mien[…]'` brings, for each extra."""
     for extra in metadata("mien").get_all("Provides-Extra") or []:
         wanted = of_extra(extra)
-        missing = [fault for requirement in wanted if (fault := lack(requirement))]
-        found = ", ".join(" ".join(map(str, find(requirement.name))) for requirement in wanted)
+        missing, found = look_for(wanted)
         what = f"extra {extra}"
         if missing:
-            yield Finding(what, "note", ", ".join(missing), f"if you need it, run: pip install 'mien[{extra}]'")
+            yield Finding(what, "note", missing, f"if you need it, run: pip install 'mien[{extra}]'")
         else:
             yield Finding(what, "ok", found)
 
@@ -96,6 +94,12 @@ def of_extra(extra: str) -> list[Requirement]:
     added = [each for each in requirements() if applies(each, extra=extra) and not applies(each, extra="")]
     own = [each for each in added if each.name != "mien"]
     return own + [each for other in added if other.name == "mien" for name in other.extras for each in of_extra(name)]
+
+
+def look_for(wanted: list[Requirement]) -> tuple[str, str]:
+    """What is wrong with the packages, if anything, and which are here, as text."""
+    missing = filter(None, map(lack, wanted))
+    return ", ".join(missing), ", ".join(" ".join(map(str, find(requirement.name))) for requirement in wanted)
 
 
 def lack(requirement: Requirement) -> str:

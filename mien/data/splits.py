@@ -1,5 +1,6 @@
 """Split a Dataset into train, validation and test, and prove that they do not overlap."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,11 @@ def split(dataset: Dataset, *, validation_share: float = 0.2, seed: int = 42) ->
             f"{len(held_out)} to validate on; expected some of both: give more images"
         )
     return Splits(training.take(kept), training.take(held_out), dataset.test)
+
+
+def split_as(dataset: Dataset, recipe: Mapping[str, Any]) -> Splits:
+    """The split of a recipe as a run or a file keeps it; where it does not say, as recipes have it."""
+    return split(dataset, validation_share=recipe.get("validation_share", 0.2), seed=recipe.get("split_seed", 42))
 
 
 def find_leaks(known: Dataset, held_out: Dataset) -> Indices:

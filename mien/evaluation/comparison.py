@@ -72,6 +72,7 @@ class RunComparison:
 
     @property
     def outcome(self) -> str:
+        """Which run is right most often, and whether that is more than chance."""
         best = max(self.runs, key=lambda run: run.accuracy.value)
         gain = best.against_first
         if gain is None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from mien.data.dataset import untracked
 from mien.data.fetch import find_csv, name_source, open_data, title_of
-from mien.data.splits import Splits, split
+from mien.data.splits import Splits, split_as
 from mien.emotions import Track
 from mien.errors import DataError
 from mien.evaluation.evaluate import evaluate, read_report, settings_of, verify
@@ -96,8 +96,7 @@ def split_for(classifier: Classifier, *, data: str | None, skip_bad: bool = Fals
             f"the images have classes {', '.join(dataset.classes)}; expected {', '.join(classifier.classes)}, as "
             f"{classifier.name} was trained on"
         )
-    recipe = parsed(classifier.metadata.get("recipe", "{}"))
-    return split(dataset, validation_share=recipe.get("validation_share", 0.2), seed=recipe.get("split_seed", 42))
+    return split_as(dataset, parsed(classifier.metadata.get("recipe", "{}")))
 
 
 def note_on(classifier: Classifier, splits: Splits) -> dict[str, str]:

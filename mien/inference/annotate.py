@@ -224,7 +224,8 @@ class Video:
         """Write the last frame until it is time for this one."""
         apart = 0.0 if seconds is None or self.seconds is None else seconds - self.seconds
         # Where time leaps, another source has begun, or its clock cannot be trusted: then as long as the one before.
-        self.apart = apart if 0 < apart <= MOST_APART else self.apart
+        if 0 < apart <= MOST_APART:
+            self.apart = apart
         self.write_last()
         self.last, self.seconds = image, seconds
 

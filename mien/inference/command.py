@@ -204,7 +204,8 @@ class Forgiving:
             from mien.inference.annotate import LateError
 
             self.failures.tell(str(error))
-            self.failed = self.failed if isinstance(error, LateError) else result.source
+            if not isinstance(error, LateError):
+                self.failed = result.source
 
 
 COLUMNS = "{:<12} {:>5}  {:<22} {:>9} {:>4}  {}"

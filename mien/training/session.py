@@ -142,13 +142,14 @@ def evaluate_run(
     full: under corruptions too, and with pictures that explain one network. views: more than single averages over them.
     """
     judged = open_judged(path)
-    source = data or source_of(judged.runs[0])
+    origin = source_of(judged.runs[0])
+    source = data or origin
     splits = judged.splits(data=source, track=track)
     return evaluate(
         judged.classifier,
         splits,
         model=judged.name,
-        data=title_of(splits.test, source_of(judged.runs[0])),
+        data=title_of(splits.test, origin),
         protocol=protocol,
         without_duplicates=without_duplicates,
         corruptions=full,

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from mien.data.dataset import Dataset
-from mien.data.splits import Splits, find_leaks, split
+from mien.data.splits import Splits, find_leaks, split_as
 from mien.emotions import Probabilities
 from mien.errors import RecipeError, RunError
 from mien.files import hash_of, seen_from
@@ -56,10 +56,7 @@ class Tutors:
         for model in self.opened:
             if model.learned_from() == student.train.sha256:
                 continue
-            recipe = model.describe()["recipe"]
-            known = split(
-                dataset, validation_share=recipe.get("validation_share", 0.2), seed=recipe.get("split_seed", 42)
-            ).train
+            known = split_as(dataset, model.describe()["recipe"]).train
             if known.sha256 != model.learned_from() or len(find_leaks(known, student.validation)):
                 raise RunError(
                     f"{model.path} learned from other images than the student is to: it may know those that judge it; "
